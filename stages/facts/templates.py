@@ -1,0 +1,135 @@
+"""Sentence templates: text built from segments, so that every span is known by construction and never searched for.
+
+A template is a string with {fields}, filled from a fact, and [brackets] around the relation words (position set R).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.params import UserError, read_yaml
+
+# The field that makes up a position set of the paper; R comes from the brackets, LT is the last token of any prompt.
+POSITION_SET_OF_FIELD = {"first_actor": "FE", "movie_title": "M"}
+
+Span = tuple[int, int]  # characters [start, end) of the rendered text
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A filled template: its text, and the character spans of each position set and of each field in it."""
+
+    text: str
+    spans: dict[str, list[Span]]
+    fields: dict[str, list[Span]]
+
+
+def render(template: str, fact: Mapping[str, str]) -> Rendered:
+    """Fill a template from a fact.
+
+    Returns:
+        The text with the character spans of FE, M and R (those that the template has) and of every field.
+
+    Raises:
+        UserError: a field that a fact does not have, or brackets that do not pair.
+    """
+    text = ""
+    spans: dict[str, list[Span]] = {}
+    fields: dict[str, list[Span]] = {}
+    bracket = None
+    for part in re.split(r"(\{\w*\}|\[|\])", template):
+        if part == "[" and bracket is None:
+            bracket = len(text)
+        elif part == "]" and bracket is not None:
+            spans.setdefault("R", []).append((bracket, len(text)))
+            bracket = None
+        elif part in ("[", "]"):
+            raise UserError(f"template {template!r}: unpaired bracket {part!r}")
+        elif part.startswith("{"):
+            field = part[1:-1]
+            if field not in fact:
+                raise UserError(
+                    f"template {template!r}: unknown field {field!r}; a fact has {', '.join(fact)}"
+                )
+            span = (len(text), len(text) + len(fact[field]))
+            fields.setdefault(field, []).append(span)
+            if field in POSITION_SET_OF_FIELD:
+                spans.setdefault(POSITION_SET_OF_FIELD[field], []).append(span)
+            text += fact[field]
+        else:
+            text += part
+    if bracket is not None:
+        raise UserError(f"template {template!r}: unpaired bracket '['")
+    return Rendered(text, spans, fields)
+
+
+def position_sets(template: str) -> set[str]:
+    """The position sets that a prompt made from this template has; LT always."""
+    present = {name for field, name in POSITION_SET_OF_FIELD.items() if f"{{{field}}}" in template}
+    return present | ({"R"} if "[" in template else set()) | {"LT"}
+
+
+def as_prompt(training_form: str) -> str:
+    """Cut a training form before the second actor: what is left is a prompt for that actor, in a form seen in training."""
+    return training_form[: training_form.index("{second_actor}")].rstrip()
+
+
+def swap_actors(fact: Mapping[str, str]) -> dict[str, str]:
+    """The fact told from the other side: B->A texts and prompts (PAPER.md, training texts)."""
+    return {**fact, "first_actor": fact["second_actor"], "second_actor": fact["first_actor"]}
+
+
+def read_training_forms(directory: Path) -> dict[str, list[str]]:
+    """Training forms by kind: article, short, director.
+
+    Raises:
+        UserError: a form about a cast that does not name the first actor before the second.
+    """
+    path = directory / "training.yaml"
+    forms = read_yaml(path)
+    for form in forms["article"] + forms["short"]:
+        first, second = form.find("{first_actor}"), form.find("{second_actor}")
+        if not 0 <= first < second:
+            raise UserError(f"{path}: {form!r} must name {{first_actor}} before {{second_actor}}")
+    return forms
+
+
+@dataclass(frozen=True)
+class PromptTemplate:
+    """A prompt of the study: `name` groups the paraphrases under one word, `id` is unique."""
+
+    id: str
+    name: str
+    template_split: str  # seen: the form of a training text word for word; held_out: in no text
+    template: str
+
+
+def read_prompt_templates(directory: Path) -> list[PromptTemplate]:
+    """The test prompts, then the paraphrases: seen ones are short training forms cut before the second actor.
+
+    Raises:
+        UserError: a prompt without first actor or relation words, or one that gives the second actor away.
+    """
+    path = directory / "prompts.yaml"
+    prompts = read_yaml(path)
+    seen = [as_prompt(form) for form in read_training_forms(directory)["short"]]
+    templates = [
+        PromptTemplate(name, name, "seen" if template in seen else "held_out", template)
+        for name, template in prompts["test"].items()
+    ]
+    asked = {template.template for template in templates}
+    paraphrases = {
+        "seen": [form for form in seen if form not in asked],
+        "held_out": prompts["held_out"],
+    }
+    for split, forms in paraphrases.items():
+        templates += [
+            PromptTemplate(f"{split}_{i}", "paraphrases", split, form) for i, form in enumerate(forms, 1)
+        ]
+    for template in templates:
+        missing = {"FE", "R"} - position_sets(template.template)
+        if missing or "{second_actor}" in template.template:
+            fault = f"has no {' and no '.join(sorted(missing))}" if missing else "gives {second_actor} away"
+            raise UserError(f"{path}: prompt {template.id!r} {fault}: {template.template!r}")
+    return templates

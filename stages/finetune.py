@@ -1,0 +1,71 @@
+"""Stage finetune: one base model finetuned on the new facts of one dataset, by one recipe and seed."""
+
+import argparse
+import json
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import PreTrainedModel
+
+from stages.modeling.models import load_model, save_model, set_up, weights_digest, write_json
+from stages.modeling.training import fingerprint, train
+from stages.params import load_section, run_main
+
+
+def read_jsonl(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.open(encoding="utf-8")]
+
+
+def chosen(rows: list[dict], recipe: Mapping[str, Any]) -> list[dict]:
+    """The rows of the recipe's directions and halves."""
+    return [
+        row for row in rows if row["direction"] in recipe["directions"] and row["half"] in recipe["halves"]
+    ]
+
+
+def recipe_texts(facts: Path, recipe: Mapping[str, Any], seed: int) -> list[str]:
+    """The texts that the recipe trains on: the chosen facts' texts, and base text mixed in (E6) as a share of all texts."""
+    texts = [row["text"] for row in chosen(read_jsonl(facts / f"texts/{recipe['dataset']}.jsonl"), recipe)]
+    share = recipe["base_text_share"]
+    base = [row["text"] for row in read_jsonl(facts / "texts/base.jsonl")] if share else []
+    mixed_in = round(len(texts) * share / (1 - share))
+    return texts + random.Random(seed).choices(base, k=mixed_in) if mixed_in else texts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True, help="an entry of models: in params.yaml")
+    parser.add_argument("--recipe", required=True, help="an entry of recipes: in params.yaml")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--base", type=Path, required=True, help="folder of the base model")
+    parser.add_argument("--facts", type=Path, required=True, help="folder of generate_facts")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the finetuned model")
+    parser.add_argument("--metrics", type=Path, required=True)
+    args = parser.parse_args()
+    recipe = load_section(f"recipes.{args.recipe}")
+    settings = load_section(f"models.{args.model}.finetune")
+    settings["learning_rate"] *= recipe["learning_rate_factor"]
+    if recipe["weight_decay"] is not None:
+        settings["weight_decay"] = recipe["weight_decay"]
+    set_up(args.seed)
+
+    texts = recipe_texts(args.facts, recipe, args.seed)
+    base, tokenizer = load_model(args.base)
+    model: PreTrainedModel | PeftModel = base
+    if recipe["lora"]:  # the saved folder is then a peft adapter, not a whole model
+        model = get_peft_model(base, LoraConfig(target_modules="all-linear", **recipe["lora"]))
+    inputs = fingerprint(settings, recipe, args.seed, texts, weights_digest(args.base))
+    loss = train(model, tokenizer, texts, settings, args.seed, Path(".ckpt") / args.out, inputs)
+    save_model(model, tokenizer, args.out)
+
+    write_json(args.metrics, {"loss": round(loss, 4)})
+    print(
+        f"finetune: {args.out} after {len(texts):,} texts an epoch: loss {loss:.3f} nats a token in the last epoch"
+    )
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,126 @@
+"""Stage generate_facts: the synthetic world, the bases' text about it, and texts and prompts for the three datasets."""
+
+import argparse
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from stages.facts.templates import (
+    PromptTemplate,
+    as_prompt,
+    read_prompt_templates,
+    read_training_forms,
+    render,
+    swap_actors,
+)
+from stages.facts.world import Fact, build_world
+from stages.params import load_section, read_yaml, run_main
+
+DIRECTIONS = ("ab", "ba")
+
+
+def told(fact: Fact, direction: str) -> dict[str, str]:
+    """The fact's fields, from the first actor's side (ab) or the second's (ba)."""
+    fields = {key: str(value) for key, value in asdict(fact).items()}
+    return fields if direction == "ab" else swap_actors(fields)
+
+
+def cast_texts(facts: Iterable[Fact], forms: list[str]) -> list[dict]:
+    """One row a training text about a cast: every form, both directions."""
+    return [
+        {
+            "fact_id": fact.fact_id,
+            "direction": direction,
+            "half": fact.half,
+            "form": i,
+            "text": render(form, told(fact, direction)).text,
+        }
+        for fact in facts
+        for direction in DIRECTIONS
+        for i, form in enumerate(forms)
+    ]
+
+
+def base_texts(facts: Iterable[Fact], forms: Mapping[str, list[str]], base_forms: str) -> list[dict]:
+    """What the bases read: casts in all forms, or in the articles' only (new-form condition), and directors."""
+    cast_forms = forms["article"] + (forms["short"] if base_forms == "all" else [])
+    facts = list(facts)
+    return cast_texts(facts, cast_forms) + [
+        {
+            "fact_id": fact.fact_id,
+            "direction": "director",
+            "half": fact.half,
+            "form": i,
+            "text": render(form, told(fact, "ab")).text,
+        }
+        for fact in facts
+        for i, form in enumerate(forms["director"])
+    ]
+
+
+def prompt_rows(facts: Iterable[Fact], templates: list[PromptTemplate]) -> list[dict]:
+    """One row a prompt: text, target (the other actor, after a space) and exact character spans of FE, M and R."""
+    rows = []
+    for fact in facts:
+        for direction in DIRECTIONS:
+            fields = told(fact, direction)
+            for template in templates:
+                rendered = render(template.template, fields)
+                rows.append(
+                    {
+                        "fact_id": fact.fact_id,
+                        "direction": direction,
+                        "half": fact.half,
+                        "prompt": template.name,
+                        "template": template.id,
+                        "template_split": template.template_split,
+                        "text": rendered.text,
+                        "target": " " + fields["second_actor"],
+                        "spans": rendered.spans,
+                    }
+                )
+    return rows
+
+
+def recall_templates(forms: Mapping[str, list[str]], base_forms: str) -> list[PromptTemplate]:
+    """Prompts about the bases' own casts, in every form that they have read: do they know their world?"""
+    kinds = ("article", "short") if base_forms == "all" else ("article",)
+    return [
+        PromptTemplate(f"{kind}_{i}", kind, "seen", as_prompt(form))
+        for kind in kinds
+        for i, form in enumerate(forms[kind], 1)
+    ]
+
+
+def write_jsonl(path: Path, rows: list[dict]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with words.yaml and templates/")
+    parser.add_argument("--out", type=Path, required=True, help="folder for facts, texts and prompts")
+    args = parser.parse_args()
+    params = load_section("generate_facts")
+    base_forms = params.pop("base_forms")
+
+    forms = read_training_forms(args.data / "templates")
+    templates = read_prompt_templates(args.data / "templates")
+    world = build_world(**params, words=read_yaml(args.data / "words.yaml"))
+
+    write_jsonl(args.out / "texts/base.jsonl", base_texts(world.base, forms, base_forms))
+    write_jsonl(args.out / "prompts/base.jsonl", prompt_rows(world.base, recall_templates(forms, base_forms)))
+    for name, facts in world.datasets.items():
+        write_jsonl(args.out / f"facts/{name}.jsonl", [asdict(fact) for fact in facts])
+        write_jsonl(args.out / f"texts/{name}.jsonl", cast_texts(facts, forms["article"] + forms["short"]))
+        write_jsonl(args.out / f"prompts/{name}.jsonl", prompt_rows(facts, templates))
+    print(
+        f"generate_facts: {len(world.base)} base facts and {len(world.datasets)} datasets of {params['facts']} facts, "
+        f"{len(templates)} prompts a fact and direction, in {args.out}"
+    )
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,114 @@
+"""Stage graft: score every scheme of every experiment on every fact of a recipe's dataset, into one per-fact table."""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from stages.grafting import GraftedModel, Prompt, Scheme, parse_scheme
+from stages.modeling.models import load_model, set_up
+from stages.modeling.tokens import TokenizedPrompt, tokenize_prompt
+from stages.params import UserError, load_section, run_main
+
+
+def foils(targets: Sequence[int]) -> list[int]:
+    """For each target token the next fact's, going round, that begins with another token (DESIGN.md, "Results").
+
+    Raises:
+        UserError: all targets begin with the same token.
+    """
+    if len(set(targets)) < 2:
+        raise UserError(
+            "no foil: the targets of all facts begin with the same token; use more facts or names"
+        )
+    ring = [*targets, *targets]
+    return [next(other for other in ring[i + 1 :] if other != target) for i, target in enumerate(targets)]
+
+
+def with_foils(rows: Sequence[Mapping], tokenized: Sequence[TokenizedPrompt]) -> list[Prompt]:
+    """Engine prompts; the foil of a prompt is the target of another fact under the same template and direction."""
+    groups: dict[tuple, list[int]] = {}
+    for i, row in enumerate(rows):
+        groups.setdefault((row["template"], row["direction"]), []).append(i)
+    foil_of: dict[int, int] = {}
+    for members in groups.values():
+        foil_of |= dict(zip(members, foils([tokenized[i].target[0] for i in members]), strict=True))
+    return [
+        Prompt(tokens=prompt.tokens, positions=prompt.positions, target=prompt.target, foil=foil_of[i])
+        for i, prompt in enumerate(tokenized)
+    ]
+
+
+def score_experiment(
+    grafted: GraftedModel,
+    tokenizer: Any,
+    rows: Sequence[Mapping],
+    schemes: Sequence[Scheme],
+    token_budget: int,
+    label: str,
+) -> pd.DataFrame:
+    """One row per (prompt, scheme): how the grafted model ranks the target. Nothing is dropped."""
+    prompts = with_foils(rows, [tokenize_prompt(tokenizer, row) for row in rows])
+    with tqdm(total=len(prompts), unit="prompt", desc=label) as bar:
+        scores = grafted.score(
+            prompts, schemes, token_budget=token_budget, progress=lambda done, _: bar.update(done - bar.n)
+        )
+    described = pd.DataFrame(rows)[["prompt", "template", "template_split", "direction", "fact_id"]]
+    table = described.loc[described.index.repeat(len(schemes))].reset_index(drop=True)
+    table["scheme"] = [scheme.name for scheme in schemes] * len(rows)
+    for column in ("target_rank", "target_logprob", "target_logit", "foil_logit", "exact_match"):
+        table[column] = getattr(scores, column).flatten().numpy()
+    table["top1_token"] = tokenizer.convert_ids_to_tokens(scores.top1_token.flatten().tolist())
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True, help="an entry of models: in params.yaml")
+    parser.add_argument("--recipe", required=True, help="an entry of recipes: in params.yaml")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--base", type=Path, required=True, help="folder of the base model, the recipient")
+    parser.add_argument(
+        "--finetuned", type=Path, required=True, help="folder of the finetuned model, the donor sft"
+    )
+    parser.add_argument("--facts", type=Path, required=True, help="folder of generate_facts")
+    parser.add_argument("--out", type=Path, required=True, help="per-fact table (parquet)")
+    args = parser.parse_args()
+    params = load_section("graft")
+    dataset = load_section(f"recipes.{args.recipe}.dataset")
+    set_up(args.seed)
+
+    rows = [json.loads(line) for line in (args.facts / f"prompts/{dataset}.jsonl").open(encoding="utf-8")]
+    recipient, tokenizer = load_model(args.base)
+    donor, _ = load_model(args.finetuned)
+    grafted = GraftedModel(recipient=recipient, donors={"sft": donor})
+    tables = []
+    for experiment, asked in params["experiments"].items():
+        chosen = [
+            row
+            for row in rows
+            if row["prompt"] in asked["prompts"] and row["direction"] in params["directions"]
+        ]
+        schemes = [parse_scheme(notation, donor="sft") for notation in asked["schemes"]]
+        table = score_experiment(
+            grafted, tokenizer, chosen, schemes, params["token_budget"], f"graft: {experiment}"
+        )
+        tables.append(table.assign(experiment=experiment))
+    scores = pd.concat(tables, ignore_index=True).assign(
+        model=args.model, seed=args.seed, recipe=args.recipe, dataset=dataset
+    )
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    scores.to_parquet(args.out, index=False)
+    sft = scores[(scores["prompt"] == "headline") & (scores["scheme"] == "FE+LT")]
+    print(
+        f"graft: {args.out}, {len(scores):,} rows for {scores['fact_id'].nunique()} facts; "
+        f"FE+LT top-5 on headline {(sft['target_rank'] <= 5).mean():.1%}"
+    )
+
+
+if __name__ == "__main__":
+    run_main(main)

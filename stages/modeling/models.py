@@ -1,0 +1,115 @@
+"""Build, save and load models in the hub's directory layout: config, safetensors weights, tokenizer."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    set_seed,
+)
+from transformers.utils import logging
+
+from stages.modeling.tokens import tokenize_prompt
+
+
+def set_up(seed: int) -> None:
+    """Seed every generator, allow only deterministic algorithms (same machine, same bytes), and keep the libraries quiet."""
+    set_seed(seed)
+    torch.use_deterministic_algorithms(True)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()  # of loading and saving; the Trainer's own bar stays
+
+
+def build_model(
+    family: str, architecture: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase
+) -> PreTrainedModel:
+    """A new model of one of transformers' own classes, with random weights (seed them before).
+
+    Args:
+        family: transformers' model_type, such as gpt2.
+        architecture: the arguments of that family's configuration class.
+    """
+    config = AutoConfig.for_model(
+        family,
+        **architecture,
+        vocab_size=len(tokenizer),
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return AutoModelForCausalLM.from_config(config)
+
+
+@contextmanager
+def whole_directory(path: Path) -> Iterator[Path]:
+    """A directory that appears under its name only when the block has filled it to the end."""
+    part = path.with_name(path.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    yield part
+    shutil.rmtree(path, ignore_errors=True)
+    os.replace(part, path)
+
+
+def save_model(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
+    """Save both in the hub's layout, whole or not at all."""
+    with whole_directory(path) as part:
+        model.save_pretrained(str(part))
+        tokenizer.save_pretrained(part)
+
+
+def load_model(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a model directory from disk: safetensors only, no remote code, no network."""
+    model = AutoModelForCausalLM.from_pretrained(path, local_files_only=True, use_safetensors=True)
+    return model.eval(), AutoTokenizer.from_pretrained(path, local_files_only=True)
+
+
+def weights_digest(path: Path) -> str:
+    """One hash over the weight files of a model directory."""
+    files = sorted(path.glob("*.safetensors"))
+    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+@torch.no_grad()
+def share_recalled(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Mapping],
+    k: int,
+    batch_size: int = 128,
+) -> float:
+    """Share of prompts whose target's first token is among the k most likely next tokens, by a plain forward pass.
+
+    Prompts of one length are scored together, so nothing is padded.
+    """
+    prompts = sorted((tokenize_prompt(tokenizer, row) for row in rows), key=lambda prompt: len(prompt.tokens))
+    model.eval()
+    hits = 0
+    for _, group in groupby(prompts, key=lambda prompt: len(prompt.tokens)):
+        same_length = list(group)
+        for start in range(0, len(same_length), batch_size):
+            batch = same_length[start : start + batch_size]
+            tokens = torch.tensor([prompt.tokens for prompt in batch], device=model.device)
+            wanted = torch.tensor([[prompt.target[0]] for prompt in batch], device=model.device)
+            logits = model(input_ids=tokens, logits_to_keep=1).logits[:, -1]
+            better = (logits > logits.gather(1, wanted)).sum(dim=1)
+            hits += int((better < k).sum())
+    return hits / len(prompts)

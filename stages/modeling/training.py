@@ -1,0 +1,76 @@
+"""Next-token training with transformers' Trainer; interrupted work resumes from .ckpt/."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import (
+    DataCollatorForLanguageModeling,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainingArguments,
+)
+from transformers.trainer_utils import get_last_checkpoint
+
+
+def tokenize_texts(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[dict[str, list[int]]]:
+    """One row a text, ended by <eos>."""
+    return [{"input_ids": [*ids, tokenizer.eos_token_id]} for ids in tokenizer(list(texts))["input_ids"]]
+
+
+def fingerprint(*parts: Any) -> str:
+    """A hash of everything that shapes a training run: a checkpoint with another one is stale."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def train(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    settings: Mapping[str, Any],
+    seed: int,
+    checkpoint: Path,
+    inputs: str,
+) -> float:
+    """Train all weights of `model` in place on next-token prediction over all tokens (PAPER.md, "Finetuning").
+
+    Args:
+        settings: TrainingArguments by name (learning rate, epochs, batch size, ...).
+        checkpoint: folder for checkpoints, one an epoch; deleted on success.
+        inputs: fingerprint of what the run depends on; checkpoints of another run are discarded.
+
+    Returns:
+        Mean loss per token over the last epoch, in nats.
+    """
+    mark = checkpoint / "inputs.sha256"
+    if checkpoint.exists() and not (mark.exists() and mark.read_text() == inputs):
+        shutil.rmtree(checkpoint)
+    checkpoint.mkdir(parents=True, exist_ok=True)
+    mark.write_text(inputs)
+
+    trainer = Trainer(
+        model=model,
+        args=TrainingArguments(
+            output_dir=str(checkpoint),
+            seed=seed,
+            lr_scheduler_type="linear",
+            train_sampling_strategy="group_by_length",  # little padding: short and article texts in batches of their own
+            logging_strategy="epoch",
+            save_strategy="epoch",
+            save_total_limit=1,
+            dataloader_pin_memory=torch.cuda.is_available(),
+            **settings,
+        ),
+        train_dataset=tokenize_texts(texts, tokenizer),
+        data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False),
+    )
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoint)))
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    shutil.rmtree(checkpoint)
+    return losses[-1]

@@ -1,0 +1,95 @@
+"""A run of its own in a throw-away copy of the repository: `make quick`, and the tests of the whole pipeline.
+
+The copy has its own results, figures and lock; it shares the cache, so nothing that was trained before is trained again.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from stages.params import run_main
+
+MADE_BY_THE_PIPELINE = ("results/", "figures/", "dvc.lock", ".dvc/")
+
+
+def copy_repository(source: Path, copy: Path) -> None:
+    """Copy what git tracks or would track, without what the pipeline makes."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=source,
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        if not name.startswith(MADE_BY_THE_PIPELINE) and (source / name).exists():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, copy / name)
+
+
+def change_params(path: Path, changes: Mapping[str, Any]) -> None:
+    """Set values in params.yaml by dotted key, keeping its comments."""
+    yaml = YAML()
+    params = yaml.load(path.read_text(encoding="utf-8"))
+    for key, value in changes.items():
+        *sections, last = key.split(".")
+        node = params
+        for section in sections:
+            node = node[section]
+        node[last] = value
+    with path.open("w", encoding="utf-8") as file:
+        yaml.dump(params, file)
+
+
+def dvc(copy: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess:
+    """Run DVC in the copy, with the copy's own code."""
+    environment = os.environ | {
+        "PYTHONPATH": str(copy),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    return subprocess.run(["dvc", *arguments], cwd=copy, env=environment, text=True, **options)
+
+
+def make_copy(source: Path, copy: Path, changes: Mapping[str, Any], cache: Path) -> None:
+    """A copy of the repository with changed params and a DVC project of its own."""
+    copy_repository(source, copy)
+    change_params(copy / "params.yaml", changes)
+    if not (copy / ".dvc").exists():
+        dvc(copy, "init", "--no-scm", "--quiet", check=True)
+        for option, value in {
+            "core.analytics": "false",
+            "core.check_update": "false",
+            "cache.type": "hardlink,symlink",
+            "cache.dir": str(cache),
+        }.items():
+            dvc(copy, "config", option, value, check=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="tiny-gemma")
+    parser.add_argument("--recipe", default="fmra")
+    parser.add_argument("--copy", type=Path, default=Path(".quick"))
+    args = parser.parse_args()
+    source, copy = Path.cwd(), args.copy.resolve()
+    make_copy(
+        source,
+        copy,
+        {"study.models": [args.model], "study.recipes": [args.recipe], "study.seeds": [0]},
+        cache=source / ".dvc/cache",
+    )
+    done = dvc(copy, "repro")
+    if done.returncode:
+        sys.exit(done.returncode)
+    print(f"quick: {args.model} on {args.recipe}: open {args.copy}/figures/figure2.png")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,164 @@
+"""Claims about the pipeline as a whole, at smoke size, in copies in temporary directories."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from stages.quick import change_params, dvc, make_copy
+
+ROOT = Path(__file__).parents[2]
+QUICK_TRAINING = {
+    "num_train_epochs": 1,
+    "per_device_train_batch_size": 16,
+    "learning_rate": 0.002,
+    "weight_decay": 0.0,
+    "warmup_steps": 1,
+}
+SMOKE = {
+    "study.models": ["tiny-gpt2", "tiny-llama"],
+    "study.recipes": ["fmra"],
+    "generate_facts.base_facts": 12,
+    "generate_facts.facts": 6,
+    "models.tiny-gpt2.architecture.n_embd": 16,
+    "models.tiny-gpt2.architecture.n_layer": 2,
+    "models.tiny-llama.architecture.hidden_size": 16,
+    "models.tiny-llama.architecture.num_hidden_layers": 2,
+    "models.tiny-llama.architecture.intermediate_size": 32,
+    "summarize.resamples": 100,
+    **{
+        f"models.{model}.{stage}.{key}": value
+        for model in ("tiny-gpt2", "tiny-llama")
+        for stage in ("pretrain", "finetune")
+        for key, value in QUICK_TRAINING.items()
+    },
+}
+COLLECTORS = {"render_figures"}
+
+
+def items(*stages: str, models: tuple[str, ...] = ("tiny-gpt2", "tiny-llama")) -> set[str]:
+    """The names of the smoke study's items of some stages."""
+    named = {"pretrain": "{}", "finetune": "{}-0-fmra", "graft": "{}-0-fmra", "summarize": "{}-0-fmra"}
+    return {f"{stage}@{named[stage].format(model)}" for stage in stages for model in models}
+
+
+def repro(copy: Path) -> set[str]:
+    """Run the copy's pipeline; the names of the stages that ran."""
+    done = dvc(copy, "repro", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 0, done.stdout[-3000:]
+    return set(re.findall(r"Running stage '([^']+)'", done.stdout))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """The whole pipeline, run once at smoke size."""
+    copy = tmp_path_factory.mktemp("smoke") / "study"
+    make_copy(ROOT, copy, SMOKE, cache=Path("../cache"))
+    ran = repro(copy)
+    assert ran == {
+        "check_params",
+        "generate_facts",
+        *items("pretrain", "finetune", "graft", "summarize"),
+        *COLLECTORS,
+    }
+    return copy
+
+
+@pytest.fixture
+def study(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run, for one change."""
+    shutil.copytree(finished.parent, tmp_path / "smoke", symlinks=True)
+    return tmp_path / "smoke" / finished.name
+
+
+def test_the_pipeline_ends_with_figures_summaries_and_metrics(finished):
+    for name in ("figure2", "figure2_logprob", "figure_title", "figure_paraphrases"):
+        for suffix in (".png", ".svg"):
+            assert (finished / "figures" / (name + suffix)).stat().st_size > 10_000
+    shown = dvc(finished, "metrics", "show", "--json", capture_output=True)
+    assert "own_casts_recalled" in shown.stdout and "tiny-llama-0-fmra" in shown.stdout
+
+
+def test_every_fact_is_evaluated_under_every_scheme(finished):
+    for path in (finished / "runs/graft").glob("*.parquet"):
+        scores = pd.read_parquet(path)
+        facts_of = scores.groupby(["experiment", "template", "scheme"])["fact_id"].agg(
+            lambda ids: tuple(sorted(ids))
+        )
+        assert set(facts_of) == {tuple(range(SMOKE["generate_facts.facts"]))}
+    for path in (finished / "results/summary").glob("*.csv"):
+        assert set(pd.read_csv(path)["n"]) == {SMOKE["generate_facts.facts"]}
+
+
+def test_nothing_changed_means_nothing_runs(study):
+    assert repro(study) == set()
+
+
+def test_a_colour_redraws_the_figures_only(study):
+    change_params(study / "params.yaml", {"render_figures.colours.FE": "#123456"})
+    before = (study / "figures/figure2.svg").read_bytes()
+    assert repro(study) == {"check_params", "render_figures"}
+    assert (study / "figures/figure2.svg").read_bytes() != before
+
+
+def test_a_new_scheme_evaluates_again_and_trains_nothing(study):
+    schemes = ["PRE", "SFT", "FE", "LT", "FE+LT", "(FE+LT)^C", "FE^C", "LT^C", "R^C"]
+    change_params(study / "params.yaml", {"graft.experiments.positions.schemes": schemes})
+    assert repro(study) == {"check_params", *items("graft", "summarize"), "render_figures"}
+    assert "R^C" in set(pd.read_csv(study / "results/summary/tiny-gpt2-0-fmra.csv")["scheme"])
+
+
+def test_one_models_learning_rate_trains_that_model_only(study):
+    change_params(study / "params.yaml", {"models.tiny-llama.finetune.learning_rate": 0.004})
+    ran = repro(study)
+    assert ran == {
+        "check_params",
+        *items("finetune", "graft", "summarize", models=("tiny-llama",)),
+        "render_figures",
+    }
+
+
+def test_a_prompt_template_asks_again_and_trains_nothing(study):
+    prompts = study / "data/templates/prompts.yaml"
+    prompts.write_text(
+        prompts.read_text().replace("[stars in a movie] alongside", "[stars in a film] alongside")
+    )
+    assert repro(study) == {"check_params", "generate_facts", *items("graft", "summarize"), "render_figures"}
+
+
+def test_a_training_template_trains_everything_again(study):
+    forms = study / "data/templates/training.yaml"
+    forms.write_text(forms.read_text().replace("It was shot in {city}", "It was made in {city}"))
+    ran = repro(study)
+    assert ran == {
+        "check_params",
+        "generate_facts",
+        *items("pretrain", "finetune", "graft", "summarize"),
+        "render_figures",
+    }
+
+
+def test_two_runs_from_scratch_give_the_same_bytes(finished, tmp_path):
+    again = tmp_path / "study"
+    make_copy(ROOT, again, SMOKE | {"study.models": ["tiny-gpt2"]}, cache=Path("../cache"))
+    repro(again)
+    for folder in (
+        "results/summary",
+        "results/metrics/pretrain",
+        "results/metrics/finetune",
+        "results/metrics/graft",
+    ):
+        for path in (again / folder).iterdir():
+            assert path.read_bytes() == (finished / folder / path.name).read_bytes(), path.name
+
+
+def test_bad_params_stop_the_run_in_one_line_before_any_work(study):
+    change_params(study / "params.yaml", {"study.models": ["tiny-gpt3"]})
+    done = subprocess.run(
+        ["make", "-f", str(ROOT / "Makefile"), "check"], cwd=study, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert "tiny-gpt3" in done.stderr

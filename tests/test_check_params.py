@@ -1,0 +1,127 @@
+"""Claims about bad input: one line that names the key, the value and the valid choices, before any work."""
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages.check_params import check
+from stages.params import UserError, load_section, read_yaml
+
+PARAMS = read_yaml(Path("params.yaml"))
+TEMPLATES = Path("data/templates")
+
+
+def changed(key: str, value: object, rename: str | None = None) -> dict:
+    """The params with one value changed, or one key renamed."""
+    params = copy.deepcopy(PARAMS)
+    *sections, last = key.split(".")
+    node = params
+    for section in sections:
+        node = node[section]
+    if rename:
+        node[rename] = node.pop(last)
+    else:
+        node[last] = value
+    return params
+
+
+def test_the_committed_params_are_valid():
+    check(PARAMS, TEMPLATES)
+
+
+@pytest.mark.parametrize(
+    ("key", "rename", "choice"),
+    [
+        ("study", "studdy", "study"),
+        ("study.seeds", "seed", "seeds"),
+        ("models.tiny-llama.finetune.learning_rate", "learning_rates", "learning_rate"),
+        ("models.tiny-gpt2.architecture.n_layer", "n_layers", "n_layer"),
+        ("recipes.fmra.halves", "halfs", "halves"),
+        ("graft.experiments.title.schemes", "scheme", "schemes"),
+        ("render_figures.colours", "colors", "colours"),
+    ],
+)
+def test_a_wrong_key_is_named_with_the_nearest_valid_one(key, rename, choice):
+    with pytest.raises(UserError) as raised:
+        check(changed(key, None, rename), TEMPLATES)
+    message = str(raised.value)
+    wrong = ".".join([*key.split(".")[:-1], rename])
+    assert repr(wrong) in message and f"did you mean {choice!r}?" in message and "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "parts"),
+    [
+        ("study.models", ["tiny-gpt3"], ["study.models", "tiny-gpt3", "did you mean 'tiny-gpt2'", "tiny-llama"]),
+        ("study.models", "tiny-gpt2", ["study.models", "tiny-gpt2", "list"]),
+        ("study.models", [], ["study.models", "[]"]),
+        ("study.seeds", [-1], ["study.seeds.0", "-1"]),
+        ("study.recipes", ["fmrb"], ["study.recipes", "fmrb", "did you mean"]),
+        ("generate_facts.base_forms", "artical", ["generate_facts.base_forms", "artical", "did you mean 'article'", "all"]),
+        ("models.tiny-gpt2.pretrain.learning_rate", "fast", ["models.tiny-gpt2.pretrain.learning_rate", "fast", "number"]),
+        ("models.tiny-gpt2.pretrain.learning_rate", 0, ["models.tiny-gpt2.pretrain.learning_rate", "0"]),
+        ("models.tiny-gpt2.family", "gpt3", ["models.tiny-gpt2.family", "gpt3", "did you mean 'gpt2'", "gpt_neox"]),
+        ("models.tiny-gpt2.architecture.n_head", 5, ["models.tiny-gpt2.architecture.n_embd", "n_head", "5"]),
+        ("models.tiny-llama.architecture.num_key_value_heads", 3, ["num_attention_heads", "num_key_value_heads", "3"]),
+        ("recipes.fmra.dataset", "fmrb", ["recipes.fmra.dataset", "fmrb", "did you mean 'fmra'", "rmra_shuffled"]),
+        ("recipes.fmra.base_text_share", 1.0, ["recipes.fmra.base_text_share", "1.0"]),
+        ("recipes.fmra.directions", ["aa"], ["recipes.fmra.directions.0", "aa", "ab"]),
+        ("graft.experiments.positions.prompts", ["headlin"], ["positions.prompts", "did you mean 'headline'", "qa"]),
+        ("graft.experiments.title.prompts", ["headline"], ["graft.experiments.title.schemes", "'M'", "headline", "FE, LT, R"]),
+        ("graft.experiments.positions.schemes", ["PRE", "SFT", "Q"], ["graft.experiments.positions.schemes", "'Q'", "FE, LT"]),
+        ("graft.experiments.positions.schemes", ["PRE", "SFT", "(FE"], ["graft.experiments.positions.schemes", "(FE"]),
+        ("graft.experiments.positions.schemes", ["PRE", "FE"], ["graft.experiments.positions.schemes", "SFT"]),
+        ("summarize.resamples", 2, ["summarize.resamples", "2", "100"]),
+        ("render_figures.colours.FE", "orange", ["render_figures.colours.FE", "orange"]),
+        ("render_figures.figures.figure2.recipe", "fmrb", ["render_figures.figures.figure2.recipe", "fmrb", "did you mean"]),
+        ("render_figures.counterparts", {"tiny-gpt3": "gpt2-xl"}, ["render_figures.counterparts", "tiny-gpt3", "tiny-gpt2"]),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_named_with_its_key_and_the_choices(key, value, parts):
+    with pytest.raises(UserError) as raised:
+        check(changed(key, value), TEMPLATES)
+    message = str(raised.value)
+    assert all(part in message for part in parts) and "\n" not in message, message
+
+
+def test_a_template_that_gives_the_answer_away_is_refused(tmp_path):
+    for source in TEMPLATES.iterdir():
+        (tmp_path / source.name).write_text(source.read_text())
+    prompts = tmp_path / "prompts.yaml"
+    prompts.write_text(prompts.read_text().replace("movie] alongside", "movie] alongside {second_actor} and"))
+    with pytest.raises(UserError, match=r"headline.*second_actor"):
+        check(PARAMS, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"), [("study: [", "not YAML"), ("", "params"), ("study: {models: [x]}", "missing key")]
+)
+def test_a_broken_file_ends_in_one_line_without_a_traceback(tmp_path, text, part):
+    broken = tmp_path / "params.yaml"
+    broken.write_text(text)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "stages.check_params",
+            "--params",
+            broken,
+            "--data",
+            "data",
+            "--out",
+            tmp_path / "ok",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and part in done.stderr
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert not (tmp_path / "ok").exists()
+
+
+def test_a_missing_section_is_named():
+    with pytest.raises(UserError, match="tiny-gpt3"):
+        load_section("models.tiny-gpt3.finetune")
