@@ -1,0 +1,174 @@
+"""From per-fact tables to summaries: every metric of every scheme with its 95 % interval."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stages.analysis.intervals import (
+    Interval,
+    OneScheme,
+    Values,
+    mean_interval,
+    median_difference_interval,
+    median_interval,
+    ratio_interval,
+    widen_constant,
+    wilson_interval,
+)
+from stages.analysis.tables import GROUP, TOP, check_scores, values_per_fact
+from stages.params import UserError
+
+# Metric -> (value per fact, how it is summarized). The order is the order of the rows.
+METRICS = {
+    **{f"top{k}_accuracy": (f"top{k}", "share") for k in TOP},
+    "mean_rank": ("rank", "mean"),
+    "median_rank": ("rank", "median"),
+    "mean_probability": ("probability", "mean"),
+    "mean_logprob": ("logprob", "mean"),
+    "mean_logit_difference": ("logit_difference", "mean"),
+    "recovered_top5": ("top5", "recovered_share"),
+    "recovered_logprob": ("logprob", "recovered"),
+}
+# What `dvc metrics show` lists for a prompt: scheme -> metrics.
+HEADLINE_PROMPTS = ("headline", "qa")
+HEADLINE_METRICS = {
+    "PRE": ("top5_accuracy",),
+    "SFT": ("top1_accuracy", "top5_accuracy"),
+    **{scheme: ("recovered_top5", "recovered_logprob") for scheme in ("FE", "LT", "FE+LT", "(FE+LT)^C")},
+}
+
+
+def summarize(scores: pd.DataFrame, *, resamples: int, seed: int) -> pd.DataFrame:
+    """Summarize a per-fact table: one row a (group, scheme, metric).
+
+    Columns: GROUP, scheme, metric, n, estimate, low, high. A group is a (model, seed, recipe, dataset,
+    experiment, prompt, template_split, direction); n is its number of facts, a fact's templates averaged
+    first. Shares (top-k) carry Wilson intervals, all else percentile bootstrap intervals over facts (see
+    intervals.py). Recovered fraction = (graft - PRE) / (SFT - PRE), a ratio of means over the same facts,
+    never clipped; PRE is 0 and SFT is 1 by definition, with no width; the others are widened where all facts
+    agree. NaN with an unbounded interval where SFT and PRE have the same mean. Units: log-probabilities in
+    nats, ranks from 1, the rest as fractions.
+
+    Raises:
+        UserError: the table is incomplete (see check_scores).
+    """
+    check_scores(scores)
+    tables = []
+    for key, rows in values_per_fact(scores).groupby(GROUP, sort=False):
+        schemes, values = _arrays(rows)
+        for metric, (value, kind) in METRICS.items():
+            estimate, low, high = SUMMARIES[kind](values[value], schemes, resamples=resamples, seed=seed)
+            columns = {"n": values[value].shape[1], "estimate": estimate, "low": low, "high": high}
+            table = pd.DataFrame({"scheme": schemes, "metric": metric, **columns})
+            tables.append(pd.DataFrame([key], columns=GROUP).merge(table, how="cross"))
+    return pd.concat(tables, ignore_index=True)
+
+
+def paired_difference(
+    scores: pd.DataFrame, scheme_a: str, scheme_b: str, metric: str, *, resamples: int, seed: int
+) -> pd.DataFrame:
+    """Difference metric(scheme_a) - metric(scheme_b), paired by fact; a row a group that has both schemes.
+
+    Columns: GROUP, metric, scheme_a, scheme_b, n, estimate, low, high. "Above" and "below" in the study's
+    claims mean that this interval excludes 0. A recovered fraction's difference is mean(a - b) / mean(SFT -
+    PRE).
+
+    Raises:
+        UserError: the table is incomplete, the metric unknown, or no experiment has both schemes.
+    """
+    check_scores(scores)
+    if metric not in METRICS:
+        raise UserError(f"metric {metric!r} is none of {', '.join(METRICS)}")
+    value, kind = METRICS[metric]
+    records = []
+    for key, rows in values_per_fact(scores).groupby(GROUP, sort=False):
+        schemes, values = _arrays(rows)
+        if scheme_a not in schemes or scheme_b not in schemes:
+            continue
+        by_scheme = dict(zip(schemes, values[value], strict=True))
+        interval = DIFFERENCES[kind](
+            by_scheme[scheme_a],
+            by_scheme[scheme_b],
+            by_scheme["SFT"] - by_scheme["PRE"],
+            resamples=resamples,
+            seed=seed,
+        )
+        estimate, low, high = (float(end[0]) for end in interval)
+        records.append((*key, metric, scheme_a, scheme_b, values[value].shape[1], estimate, low, high))
+    if not records:
+        raise UserError(f"no experiment has both schemes {scheme_a} and {scheme_b}")
+    return pd.DataFrame(
+        records, columns=[*GROUP, "metric", "scheme_a", "scheme_b", "n", "estimate", "low", "high"]
+    )
+
+
+def headline_metrics(summary: pd.DataFrame) -> dict[str, dict[str, float | None]]:
+    """The numbers for `dvc metrics`: {prompt: {"scheme metric": estimate}}, 4 decimals, None if undefined."""
+    shown = summary[(summary["experiment"] == "positions") & (summary["direction"] == "ab")]
+    rows = shown.set_index(["prompt", "scheme", "metric"])["estimate"]
+    names = [(scheme, metric) for scheme, metrics in HEADLINE_METRICS.items() for metric in metrics]
+    return {
+        prompt: {f"{scheme} {metric}": _rounded(rows[prompt, scheme, metric]) for scheme, metric in names}
+        for prompt in HEADLINE_PROMPTS
+        if prompt in set(shown["prompt"])
+    }
+
+
+def _rounded(number: float) -> float | None:
+    return round(float(number), 4) if np.isfinite(number) else None  # JSON has no NaN
+
+
+def _arrays(rows: pd.DataFrame) -> tuple[list[str], dict[str, Values]]:
+    """Schemes in order of appearance, and for each value an array (schemes, facts sorted by id)."""
+    schemes = list(rows["scheme"].unique())
+    values = sorted({value for value, _ in METRICS.values()})
+    wide = rows.pivot(index="scheme", columns="fact_id", values=values).loc[schemes]
+    # Contiguous rows: a sum's rounding must not depend on how many other schemes are in the table.
+    return schemes, {value: np.ascontiguousarray(wide[value].to_numpy()) for value in values}
+
+
+def _recovered(values: Values, schemes: list[str], **bootstrap: int) -> Interval:
+    pre, sft = values[schemes.index("PRE")], values[schemes.index("SFT")]
+    return ratio_interval(values - pre, sft - pre, **bootstrap)
+
+
+def _recovered_share(values: Values, schemes: list[str], **bootstrap: int) -> Interval:
+    """Recovered fraction of a share: the share lies between 0 and 1, which bounds what unseen facts do."""
+    estimate, low, high = _recovered(values, schemes, **bootstrap)
+    pre, sft = (values[schemes.index(name)].mean() for name in ("PRE", "SFT"))
+    if np.isinf(low).any():
+        return estimate, low, high
+    lowest, highest = sorted([-pre / (sft - pre), (1 - pre) / (sft - pre)])
+    wide = widen_constant((estimate, low, high), lowest, highest, values.shape[1])
+    exact = np.isin(schemes, ["PRE", "SFT"])  # 0 and 1 by definition: nothing to widen
+    return estimate, np.where(exact, low, wide[1]), np.where(exact, high, wide[2])
+
+
+def _share_difference(a: OneScheme, b: OneScheme, gap: OneScheme, **bootstrap: int) -> Interval:
+    return widen_constant(mean_interval((a - b)[None], **bootstrap), -1.0, 1.0, len(a))
+
+
+def _recovered_share_difference(a: OneScheme, b: OneScheme, gap: OneScheme, **bootstrap: int) -> Interval:
+    interval = ratio_interval((a - b)[None], gap, **bootstrap)
+    if np.isinf(interval[1]).any():
+        return interval
+    bound = 1 / abs(gap.mean())
+    return widen_constant(interval, -bound, bound, len(a))
+
+
+SUMMARIES: dict[str, Callable[..., Any]] = {
+    "share": lambda values, schemes, **bootstrap: wilson_interval(values),
+    "mean": lambda values, schemes, **bootstrap: mean_interval(values, **bootstrap),
+    "median": lambda values, schemes, **bootstrap: median_interval(values, **bootstrap),
+    "recovered": _recovered,
+    "recovered_share": _recovered_share,
+}
+DIFFERENCES: dict[str, Callable[..., Any]] = {
+    "share": _share_difference,
+    "mean": lambda a, b, gap, **bootstrap: mean_interval((a - b)[None], **bootstrap),
+    "median": lambda a, b, gap, **bootstrap: median_difference_interval(a[None], b[None], **bootstrap),
+    "recovered": lambda a, b, gap, **bootstrap: ratio_interval((a - b)[None], gap, **bootstrap),
+    "recovered_share": _recovered_share_difference,
+}

@@ -1,0 +1,86 @@
+"""Per-fact tables: what they must hold, and the values per fact that every summary starts from."""
+
+import numpy as np
+import pandas as pd
+
+from stages.params import UserError
+
+# One panel of a figure: within it schemes are compared on the same facts.
+GROUP = ["model", "seed", "recipe", "dataset", "experiment", "prompt", "template_split", "direction"]
+KEYS = [*GROUP, "template", "scheme", "fact_id"]
+SCORES = ["target_rank", "target_logprob", "target_logit", "foil_logit"]
+TOP = (1, 5, 10, 20, 100)
+VALUES = [*(f"top{k}" for k in TOP), "rank", "probability", "logprob", "logit_difference"]
+
+
+def check_scores(scores: pd.DataFrame) -> None:
+    """Raise UserError (one line, naming the first culprit) unless a per-fact table is complete.
+
+    Complete: all columns of KEYS and SCORES; no empty key, no score that is not finite, no rank below 1; one
+    row per key; PRE and SFT in every experiment; and in every experiment the same fact ids under every
+    (prompt, template, scheme). The authors' code dropped facts silently, so that n differed between bars;
+    here that is an error.
+    """
+    if absent := [column for column in [*KEYS, *SCORES] if column not in scores.columns]:
+        raise UserError(f"per-fact table: no column {', '.join(absent)}")
+    if scores.empty:
+        raise UserError("per-fact table: no rows")
+    for column in KEYS:
+        if (bad := scores[column].isna()).any():
+            raise UserError(
+                f"per-fact table: {bad.sum()} rows without {column}, the first is row {bad.argmax()}"
+            )
+    for column in SCORES:
+        values = scores[column].to_numpy(float)
+        bad = ~np.isfinite(values) | ((values < 1) & (column == "target_rank"))
+        if bad.any():
+            first = scores.iloc[int(bad.argmax())]
+            raise UserError(f"{column} is {first[column]} in {bad.sum()} rows, first: {_name(first)}")
+    if (bad := scores.duplicated(KEYS)).any():
+        raise UserError(f"{bad.sum()} duplicate rows, first: {_name(scores.iloc[int(bad.argmax())])}")
+    for _, one_run in scores.groupby(["model", "seed", "recipe", "dataset", "direction"], sort=False):
+        facts = list(one_run["fact_id"].unique())
+        if len(facts) < 2:
+            raise UserError(f"an interval needs at least 2 facts, the table has {len(facts)}")
+        for experiment, rows in one_run.groupby("experiment", sort=False):
+            for scheme in ("PRE", "SFT"):
+                if scheme not in set(rows["scheme"]):
+                    raise UserError(f"experiment {experiment}: no rows of scheme {scheme}")
+            _check_every_fact_everywhere(rows, facts)
+
+
+def _check_every_fact_everywhere(rows: pd.DataFrame, facts: list) -> None:
+    """Raise UserError unless every (prompt, template) has every scheme of the experiment on every fact."""
+    cells = rows[["prompt", "template_split", "template"]].drop_duplicates()
+    every = cells.merge(rows[["scheme"]].drop_duplicates(), how="cross")
+    if len(rows) == len(every) * len(facts):  # no duplicates here, so equal counts mean equal sets
+        return
+    every = every.merge(pd.DataFrame({"fact_id": facts}), how="cross")
+    keys = list(every.columns)
+    found = every.merge(rows[keys], how="left", on=keys, indicator=True)
+    missing = found[found["_merge"] == "left_only"]
+    raise UserError(f"{len(missing)} rows missing, first: {_name(missing.iloc[0])}")
+
+
+def _name(row: pd.Series) -> str:
+    return ", ".join(f"{key} {row[key]}" for key in ("scheme", "fact_id", "prompt", "template"))
+
+
+def values_per_fact(scores: pd.DataFrame) -> pd.DataFrame:
+    """One row a (group, scheme, fact), the columns VALUES; a fact's templates of one split are averaged here.
+
+    top-k columns are the share of the fact's templates with target rank <= k; probability =
+    exp(log-probability); logit_difference = target logit - foil logit. Averaging first makes the fact the
+    unit of every interval: the six paraphrases of one fact are not six independent observations. Order:
+    groups and schemes as they first appear.
+    """
+    rank = scores["target_rank"].to_numpy(float)
+    logprob = scores["target_logprob"].to_numpy(float)
+    table = scores[[*GROUP, "scheme", "fact_id"]].assign(
+        **{f"top{k}": (rank <= k).astype(float) for k in TOP},
+        rank=rank,
+        probability=np.exp(logprob),
+        logprob=logprob,
+        logit_difference=scores["target_logit"].to_numpy(float) - scores["foil_logit"].to_numpy(float),
+    )
+    return table.groupby([*GROUP, "scheme", "fact_id"], sort=False)[VALUES].mean().reset_index()

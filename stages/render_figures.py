@@ -1,0 +1,56 @@
+"""Stage render_figures: summaries in, the study's figures out (PNG and SVG)."""
+
+import argparse
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+
+from stages.params import UserError, load_section, run_main
+from stages.plotting.figures import draw
+from stages.plotting.results import read_published, read_summaries
+from stages.plotting.style import RC, save_figure
+
+
+def render(
+    summaries: pd.DataFrame, published: pd.DataFrame, study: dict, section: dict, out: Path
+) -> list[str]:
+    """Draw every figure of the section whose recipe is in the study; gives the names of those written."""
+    wanted = {name: what for name, what in section["figures"].items() if what["recipe"] in study["recipes"]}
+    if not wanted:
+        raise UserError(
+            f"render_figures.figures: none has a recipe of study.recipes ({', '.join(study['recipes'])})"
+        )
+    with matplotlib.rc_context(RC):
+        for name, what in wanted.items():
+            save_figure(draw(name, what, summaries, published, study, section), out / name)
+    return list(wanted)
+
+
+def closing_line(out: Path, names: list[str], summaries: pd.DataFrame) -> str:
+    """What was written, and the number that matters: where the two pathways together recover least."""
+    rows = summaries[(summaries["scheme"] == "FE+LT") & (summaries["metric"] == "recovered_logprob")]
+    rows = rows[rows["prompt"].isin(["headline", "qa"])].dropna(subset="estimate")
+    line = f"{out}: {len(names)} figures ({', '.join(names)})"
+    if rows.empty:
+        return line
+    least = rows.loc[rows["estimate"].idxmin()]
+    place = f"{least['model']}, {least['recipe']}, {least['prompt']}"
+    return f"{line}; FE+LT recovers at least {least['estimate']:.3f} of SFT's log-probability ({place})"
+
+
+def main() -> None:
+    """Read the arguments, draw, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--summaries", type=Path, required=True, help="folder of the summaries (csv)")
+    parser.add_argument("--published", type=Path, required=True, help="folder of the published values (csv)")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the figures")
+    arguments = parser.parse_args()
+    study, section = load_section("study"), load_section("render_figures")
+    summaries = read_summaries(arguments.summaries, study)
+    names = render(summaries, read_published(arguments.published), study, section, arguments.out)
+    print(closing_line(arguments.out, names, summaries))
+
+
+if __name__ == "__main__":
+    run_main(main)

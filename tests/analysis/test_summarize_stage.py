@@ -1,0 +1,78 @@
+"""The stage: parquet in, the same csv and json every time, one clear line when something is wrong."""
+
+import json
+import sys
+
+import pandas as pd
+import pytest
+
+from stages.params import run_main
+from stages.summarize import main
+
+
+@pytest.fixture
+def run_stage(tmp_path, monkeypatch, make_scores):
+    """Run the stage in an empty folder with a small params.yaml; gives the paths of its outputs."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("summarize: {resamples: 200, seed: 0}\n")
+    make_scores().to_parquet(tmp_path / "scores.parquet")
+
+    def run(out: str = "a", scores: str = "scores.parquet"):
+        paths = tmp_path / "summary" / f"{out}.csv", tmp_path / "metrics" / f"{out}.json"
+        arguments = ["--scores", scores, "--out", str(paths[0]), "--metrics", str(paths[1])]
+        monkeypatch.setattr(sys, "argv", ["summarize", *arguments])
+        run_main(main)
+        return paths
+
+    return run
+
+
+def test_summary_is_byte_identical(run_stage):
+    first, second = run_stage("a"), run_stage("b")
+    for one, other in zip(first, second, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+        assert len(one.read_bytes()) > 500
+
+
+def test_summary_has_the_promised_columns_and_six_digits(run_stage):
+    path, _ = run_stage()
+    columns = "model seed recipe dataset experiment prompt template_split direction scheme metric n"
+    assert pd.read_csv(path).columns.tolist() == [*columns.split(), "estimate", "low", "high"]
+    numbers = pd.read_csv(path, dtype=str)[["estimate", "low", "high"]].stack()
+    digits = numbers.str.replace(r"e.*|[-.]", "", regex=True).str.lstrip("0")
+    assert digits.str.len().max() == 6
+
+
+def test_seed_comes_from_params(run_stage, tmp_path):
+    first = run_stage("a")[0].read_bytes()
+    (tmp_path / "params.yaml").write_text("summarize: {resamples: 200, seed: 1}\n")
+    assert run_stage("b")[0].read_bytes() != first
+
+
+def test_stage_says_in_one_line_what_it_wrote_and_what_matters(run_stage, capsys):
+    path, _ = run_stage()
+    line = capsys.readouterr().out.strip()
+    assert "\n" not in line
+    row = pd.read_csv(path).query("scheme == 'FE+LT' and metric == 'recovered_logprob'").iloc[0]
+    assert str(path) in line and "30 facts" in line and f"{row['estimate']:.3f}" in line
+
+
+def test_metrics_are_small_and_json(run_stage):
+    metrics = json.loads(run_stage()[1].read_text())
+    assert set(metrics) == {"headline", "qa"} and len(metrics["qa"]) < 15
+
+
+def test_bad_input_ends_in_one_line_that_names_the_file(run_stage, tmp_path, make_scores, capsys):
+    make_scores().iloc[1:].to_parquet(tmp_path / "holes.parquet")
+    (tmp_path / "text.parquet").write_text("not parquet")
+    for name, word in (
+        ("holes.parquet", "fact000"),
+        ("text.parquet", "parquet table"),
+        ("none.parquet", "no such"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            run_stage(scores=name)
+        error = capsys.readouterr().err.strip()
+        assert caught.value.code == 1 and error.startswith("error: ") and "\n" not in error
+        assert name in error and word in error
+    assert not (tmp_path / "summary").exists()
