@@ -18,7 +18,7 @@ test: $(READY)  ## formatting, lint, types and tests
 	ruff format --check stages tests
 	ruff check stages tests
 	mypy
-	python -m pytest
+	OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadfile
 
 figures: check  ## redraw the figures from the committed summaries, without training
 	dvc repro --single-item --force render_figures

@@ -111,13 +111,14 @@ def build_world(
 ) -> World:
     """Make the base world and the three datasets of `facts` facts each.
 
-    FMRA uses the people of the first base films, with new films and new partners; RMRA-shuffled recasts the films after those.
+    FMRA gives the people of `facts` base films new films and new partners; RMRA-shuffled recasts the base films from the
+    other end of the list (the two datasets train models of their own, so they may share people).
 
     Raises:
         UserError: too few base films, names or titles for the numbers asked for.
     """
     needed = {
-        "generate_facts.base_facts": (base_facts, 2 * facts, "twice generate_facts.facts"),
+        "generate_facts.base_facts": (base_facts, facts, "generate_facts.facts"),
         "generate_facts.first_names * last_names": (
             first_names * last_names, 3 * base_facts + 4 * facts, "the people of the world",
         ),
@@ -144,6 +145,6 @@ def build_world(
         {
             "fmfa": [new_film(i) for i in range(facts)],
             "fmra": [new_film(i, (old.first_actor, old.second_actor)) for i, old in enumerate(known)],
-            "rmra_shuffled": recast(base[facts : 2 * facts], rng),
+            "rmra_shuffled": recast(base[-facts:], rng),
         },
     )

@@ -155,7 +155,7 @@ def test_the_same_seed_gives_the_same_world_and_another_seed_another():
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"base_facts": 39}, "base_facts is 39"),
+        ({"base_facts": 19}, "base_facts is 19"),
         ({"first_names": 2}, "first_names"),
         ({"facts": 2}, "facts: 2"),
     ],
