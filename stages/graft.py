@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from stages.grafting import GraftedModel, Prompt, Scheme, parse_scheme
+from stages.grafting.encoding import encode_prompt
 from stages.modeling.models import load_model, set_up
-from stages.modeling.tokens import TokenizedPrompt, tokenize_prompt
 from stages.params import UserError, load_section, run_main
 
 
@@ -29,18 +30,25 @@ def foils(targets: Sequence[int]) -> list[int]:
     return [next(other for other in ring[i + 1 :] if other != target) for i, target in enumerate(targets)]
 
 
-def with_foils(rows: Sequence[Mapping], tokenized: Sequence[TokenizedPrompt]) -> list[Prompt]:
-    """Engine prompts; the foil of a prompt is the target of another fact under the same template and direction."""
+def encode_rows(tokenizer: Any, rows: Sequence[Mapping]) -> list[Prompt]:
+    """Engine prompts, each with the target of another fact under the same template and direction as its foil.
+
+    Raises:
+        UserError: a span or the target does not align with tokens; names the fact.
+    """
+    prompts = []
     groups: dict[tuple, list[int]] = {}
     for i, row in enumerate(rows):
+        spans = {name: [(start, end) for start, end in pairs] for name, pairs in row["spans"].items()}
+        try:
+            prompts.append(encode_prompt(tokenizer, row["text"], row["target"], spans))
+        except ValueError as error:
+            raise UserError(f"fact {row['fact_id']}, prompt {row['template']!r}: {error}") from error
         groups.setdefault((row["template"], row["direction"]), []).append(i)
-    foil_of: dict[int, int] = {}
     for members in groups.values():
-        foil_of |= dict(zip(members, foils([tokenized[i].target[0] for i in members]), strict=True))
-    return [
-        Prompt(tokens=prompt.tokens, positions=prompt.positions, target=prompt.target, foil=foil_of[i])
-        for i, prompt in enumerate(tokenized)
-    ]
+        for i, foil in zip(members, foils([prompts[i].target[0] for i in members]), strict=True):
+            prompts[i] = replace(prompts[i], foil=foil)
+    return prompts
 
 
 def score_experiment(
@@ -52,7 +60,7 @@ def score_experiment(
     label: str,
 ) -> pd.DataFrame:
     """One row per (prompt, scheme): how the grafted model ranks the target. Nothing is dropped."""
-    prompts = with_foils(rows, [tokenize_prompt(tokenizer, row) for row in rows])
+    prompts = encode_rows(tokenizer, rows)
     with tqdm(total=len(prompts), unit="prompt", desc=label) as bar:
         scores = grafted.score(
             prompts, schemes, token_budget=token_budget, progress=lambda done, _: bar.update(done - bar.n)

@@ -48,7 +48,9 @@ def change_params(path: Path, changes: Mapping[str, Any]) -> None:
         yaml.dump(params, file)
 
 
-def dvc(copy: Path, *arguments: str, threads: int | None = None, **options: Any) -> subprocess.CompletedProcess:
+def dvc(
+    copy: Path, *arguments: str, threads: int | None = None, **options: Any
+) -> subprocess.CompletedProcess:
     """Run DVC in the copy, with the copy's own code; `threads` bounds torch's (None: as many as there are cores)."""
     environment = os.environ | {
         "PYTHONPATH": str(copy),

@@ -22,7 +22,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from stages.modeling.tokens import tokenize_prompt
+from stages.modeling.tokens import first_target_token
 
 
 def set_up(seed: int) -> None:
@@ -100,15 +100,16 @@ def share_recalled(
 
     Prompts of one length are scored together, so nothing is padded.
     """
-    prompts = sorted((tokenize_prompt(tokenizer, row) for row in rows), key=lambda prompt: len(prompt.tokens))
+    prompts = [first_target_token(tokenizer, row["text"], row["target"]) for row in rows]
+    prompts.sort(key=lambda prompt: len(prompt[0]))
     model.eval()
     hits = 0
-    for _, group in groupby(prompts, key=lambda prompt: len(prompt.tokens)):
+    for _, group in groupby(prompts, key=lambda prompt: len(prompt[0])):
         same_length = list(group)
         for start in range(0, len(same_length), batch_size):
             batch = same_length[start : start + batch_size]
-            tokens = torch.tensor([prompt.tokens for prompt in batch], device=model.device)
-            wanted = torch.tensor([[prompt.target[0]] for prompt in batch], device=model.device)
+            tokens = torch.tensor([tokens for tokens, _ in batch], device=model.device)
+            wanted = torch.tensor([[target] for _, target in batch], device=model.device)
             logits = model(input_ids=tokens, logits_to_keep=1).logits[:, -1]
             better = (logits > logits.gather(1, wanted)).sum(dim=1)
             hits += int((better < k).sum())

@@ -29,6 +29,16 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+def last_whole_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint that was written to its end; unfinished ones are removed (the Trainer's state comes last)."""
+    for path in folder.glob("checkpoint-*"):
+        try:
+            json.loads((path / "trainer_state.json").read_text())
+        except (OSError, ValueError):
+            shutil.rmtree(path)
+    return get_last_checkpoint(str(folder))
+
+
 def train(
     model: PreTrainedModel | PeftModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -64,13 +74,14 @@ def train(
             logging_strategy="epoch",
             save_strategy="epoch",
             save_total_limit=1,
+            disable_tqdm=False,  # quiet libraries, but a bar
             dataloader_pin_memory=torch.cuda.is_available(),
             **settings,
         ),
         train_dataset=tokenize_texts(texts, tokenizer),
         data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False),
     )
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoint)))
+    trainer.train(resume_from_checkpoint=last_whole_checkpoint(checkpoint))
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     shutil.rmtree(checkpoint)
     return losses[-1]

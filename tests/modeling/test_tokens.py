@@ -7,7 +7,8 @@ import pytest
 from stages.facts.templates import read_prompt_templates, read_training_forms
 from stages.facts.world import build_world
 from stages.generate_facts import base_texts, prompt_rows
-from stages.modeling.tokens import BOS, tokenize_prompt, tokens_of_spans, train_tokenizer
+from stages.graft import encode_rows, foils
+from stages.modeling.tokens import BOS, first_target_token, train_tokenizer
 from stages.params import UserError, read_yaml
 
 DATA = Path("data")
@@ -27,8 +28,7 @@ def tokenizer(request):
 
 
 def test_every_position_set_holds_exactly_its_words(tokenizer):
-    for row in ROWS:
-        prompt = tokenize_prompt(tokenizer, row)
+    for row, prompt in zip(ROWS, encode_rows(tokenizer, ROWS), strict=True):
         assert tokenizer.decode(prompt.tokens, skip_special_tokens=True) == row["text"]
         for name, spans in row["spans"].items():
             words = " ".join(row["text"][start:end] for start, end in spans)
@@ -38,13 +38,13 @@ def test_every_position_set_holds_exactly_its_words(tokenizer):
 
 
 def test_the_target_follows_the_prompt_with_its_space(tokenizer):
-    for row in ROWS:
-        prompt = tokenize_prompt(tokenizer, row)
-        assert (
-            tokenizer.decode(prompt.tokens + prompt.target, skip_special_tokens=True)
-            == row["text"] + row["target"]
+    for row, prompt in zip(ROWS, encode_rows(tokenizer, ROWS), strict=True):
+        assert first_target_token(tokenizer, row["text"], row["target"]) == (
+            list(prompt.tokens),
+            prompt.target[0],
         )
-        assert tokenizer.decode(prompt.target) == row["target"]
+        whole = tokenizer.decode(prompt.tokens + prompt.target, skip_special_tokens=True)
+        assert whole == row["text"] + row["target"] and tokenizer.decode(prompt.target) == row["target"]
 
 
 def test_a_text_begins_with_bos_where_the_family_has_one():
@@ -55,18 +55,29 @@ def test_a_text_begins_with_bos_where_the_family_has_one():
     assert train_tokenizer(TEXTS, 400, True).convert_ids_to_tokens(1) == BOS
 
 
-def test_an_unstable_boundary_is_an_error_that_shows_both_tokenizations(tokenizer):
+def test_an_unstable_boundary_is_an_error_that_names_the_fact(tokenizer):
     row = ROWS[0] | {"text": ROWS[0]["text"][:-2], "target": ROWS[0]["text"][-2:] + ROWS[0]["target"]}
-    with pytest.raises(UserError, match=r"fact 0, prompt 'headline'.*boundary.*against"):
-        tokenize_prompt(tokenizer, row)
+    with pytest.raises(UserError, match=r"fact 0, prompt 'headline'.*boundary"):
+        encode_rows(tokenizer, [row, *ROWS[1:]])
+    with pytest.raises(UserError, match="boundary"):
+        first_target_token(tokenizer, row["text"], row["target"])
 
 
 def test_a_span_that_cuts_a_token_is_an_error_that_names_the_fact(tokenizer):
-    row = ROWS[0] | {"spans": {"FE": [[0, 14]], "R": [[0, len(ROWS[0]["text"]) - 1]]}}
-    with pytest.raises(UserError, match=r"fact 0, prompt 'headline'.*reaches beyond"):
-        tokenize_prompt(tokenizer, row)
+    row = ROWS[0] | {"spans": {"R": [[0, len(ROWS[0]["text"]) - 1]]}}
+    with pytest.raises(UserError, match=r"fact 0, prompt 'headline'.*ends inside"):
+        encode_rows(tokenizer, [row, *ROWS[1:]])
 
 
-def test_a_span_without_a_token_is_an_error():
-    with pytest.raises(ValueError, match="no token covers"):
-        tokens_of_spans([(0, 3), (3, 6)], [(6, 9)], "abcdefghi")
+def test_a_foil_is_another_facts_target_with_another_first_token(tokenizer):
+    prompts = encode_rows(tokenizer, ROWS)
+    for row, prompt in zip(ROWS, prompts, strict=True):
+        same_question = [
+            other.target[0]
+            for other_row, other in zip(ROWS, prompts, strict=True)
+            if (other_row["template"], other_row["direction"]) == (row["template"], row["direction"])
+        ]
+        assert prompt.foil != prompt.target[0] and prompt.foil in same_question
+    assert foils([1, 1, 2, 3]) == [2, 2, 3, 1]
+    with pytest.raises(UserError, match="no foil"):
+        foils([1, 1])

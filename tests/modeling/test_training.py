@@ -21,7 +21,6 @@ SETTINGS = {
     "learning_rate": 0.01,
     "weight_decay": 0.0,
     "warmup_steps": 1,
-    "disable_tqdm": True,
 }
 TOKENIZER = train_tokenizer(TEXTS, 300, bos=False)
 
@@ -81,6 +80,16 @@ def test_a_killed_run_resumes_to_the_same_bits(killed, tmp_path, monkeypatch):
     assert same(resumed, whole) and resumed_loss == loss
     assert len(steps) == 2 * len(TEXTS) / SETTINGS["per_device_train_batch_size"]
     assert not killed.exists()
+
+
+@pytest.mark.parametrize("state", [None, '{"epoch": 1'])
+def test_a_checkpoint_that_was_not_written_to_its_end_is_passed_over(killed, tmp_path, state):
+    unfinished = killed / "checkpoint-999"
+    unfinished.mkdir()
+    (unfinished / "model.safetensors").write_bytes(b"half")
+    if state:
+        (unfinished / "trainer_state.json").write_text(state)
+    assert same(trained(killed)[0], trained(tmp_path / "whole")[0])
 
 
 def test_a_checkpoint_of_another_run_is_discarded(killed, tmp_path):

@@ -162,8 +162,16 @@ def test_two_runs_from_scratch_give_the_same_bytes(finished, tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "named"),
     [
-        ("study.models", ["tiny-gpt3"], "study.models: 'tiny-gpt3' is not declared; did you mean 'tiny-gpt2'?"),
-        ("models.tiny-llama.finetune.learning_rate", "fast", "models.tiny-llama.finetune.learning_rate is 'fast'"),
+        (
+            "study.models",
+            ["tiny-gpt3"],
+            "study.models: 'tiny-gpt3' is not declared; did you mean 'tiny-gpt2'?",
+        ),
+        (
+            "models.tiny-llama.finetune.learning_rate",
+            "fast",
+            "models.tiny-llama.finetune.learning_rate is 'fast'",
+        ),
         ("graft.experiments.title.prompts", ["headline"], "'M', which prompt 'headline' does not have"),
     ],
 )

@@ -1,0 +1,20 @@
+"""A model's structure over the same tensors."""
+
+import copy
+
+from torch import nn
+from transformers import PreTrainedModel
+
+
+def shallow_clone(model: PreTrainedModel) -> PreTrainedModel:
+    """A model with modules and config of its own that shares all parameters and buffers with `model`.
+
+    Replacing its modules or parameters, changing its config or its requires_grad flags leaves `model` as it is;
+    writing into its tensors would not.
+    """
+    shared: dict[int, object] = {
+        id(parameter): nn.Parameter(parameter.detach(), requires_grad=False)
+        for parameter in model.parameters()
+    }
+    shared |= {id(buffer): buffer for buffer in model.buffers()}
+    return copy.deepcopy(model, shared)

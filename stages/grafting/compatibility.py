@@ -1,0 +1,68 @@
+"""Which models may be grafted onto each other: those that differ in nothing but their weights."""
+
+from collections.abc import Iterator
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+# Config entries that do not enter a forward pass without dropout.
+INERT = frozenset({
+    "_name_or_path", "architectures", "attn_implementation", "bos_token_id", "chunk_size_feed_forward", "dtype",
+    "eos_token_id", "id2label", "initializer_range", "label2id", "output_attentions", "output_hidden_states",
+    "pad_token_id", "problem_type", "return_dict", "task_specific_params", "tie_word_embeddings", "transformers_version",
+    "use_cache",
+})  # fmt: skip
+
+
+def check_donor(name: str, donor: PreTrainedModel, recipient: PreTrainedModel) -> None:
+    """Raises ValueError that names the first difference between a dense donor and the recipient.
+
+    Compared: class, config (but for entries that change no forward pass), names, shapes, types and device of
+    all parameters. Tied and untied models may be mixed: embed and unembed are separate components.
+    """
+    for what, theirs, ours in _pairs(donor, recipient):
+        if theirs != ours:
+            raise ValueError(
+                f"donor {name!r} differs from the recipient in {what}: {theirs}, recipient {ours}"
+            )
+
+
+def _pairs(donor: PreTrainedModel, recipient: PreTrainedModel) -> Iterator[tuple[str, object, object]]:
+    yield "architecture", type(donor).__name__, type(recipient).__name__
+    theirs, ours = donor.config.to_dict(), recipient.config.to_dict()
+    for key in sorted((theirs.keys() | ours.keys()) - INERT):
+        if "dropout" not in key and "pdrop" not in key:
+            yield f"config.{key}", theirs.get(key), ours.get(key)
+    parameters = dict(recipient.named_parameters(remove_duplicate=False))
+    others = dict(donor.named_parameters(remove_duplicate=False))
+    yield "parameters", sorted(others.keys() - parameters.keys()), sorted(parameters.keys() - others.keys())
+    for key, parameter in parameters.items():
+        yield f"the shape of {key}", tuple(others[key].shape), tuple(parameter.shape)
+        yield f"the type of {key}", others[key].dtype, parameter.dtype
+        yield f"the device of {key}", others[key].device, parameter.device
+
+
+def check_tokenizer(name: str, theirs: PreTrainedTokenizerBase, ours: PreTrainedTokenizerBase) -> None:
+    """Raises ValueError that names the first difference between a donor's tokenizer and the recipient's."""
+    their_ids, our_ids = theirs.get_vocab(), ours.get_vocab()
+    for token in sorted(their_ids.keys() | our_ids.keys(), key=lambda token: our_ids.get(token, -1)):
+        if their_ids.get(token) != our_ids.get(token):
+            raise ValueError(
+                f"tokenizer of {name!r} differs from the recipient's in token {token!r}: "
+                f"id {their_ids.get(token)}, recipient {our_ids.get(token)}"
+            )
+    for what, left, right in _tokenizer_pairs(theirs, ours):
+        if left != right:
+            raise ValueError(
+                f"tokenizer of {name!r} differs from the recipient's in {what}: {left!r}, recipient {right!r}"
+            )
+
+
+def _tokenizer_pairs(
+    theirs: PreTrainedTokenizerBase, ours: PreTrainedTokenizerBase
+) -> Iterator[tuple[str, object, object]]:
+    text = "Ab cd-ef 12,345.\n  é"
+    yield f"the tokens of {text!r}", theirs(text)["input_ids"], ours(text)["input_ids"]
+    if theirs.is_fast and ours.is_fast:
+        left, right = (tokenizer.backend_tokenizer for tokenizer in (theirs, ours))
+        for part in ("normalizer", "pre_tokenizer", "post_processor"):
+            yield f"its {part}", str(getattr(left, part)), str(getattr(right, part))

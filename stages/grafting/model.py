@@ -1,0 +1,255 @@
+"""GraftedModel: score prompts under grafting schemes, exactly, all schemes of a prompt in one pass."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from .attention import PACKED, looks_back_only, register_packed_attention
+from .clone import shallow_clone
+from .compatibility import check_donor, check_tokenizer
+from .families import family_of
+from .leaves import LowRank, RoutedLeaf, RoutedLinear, Routing
+from .lora import is_lora, lora_leaves
+from .packing import Batch, Groups, build_batch
+from .parts import anatomy_of, leaves_of, linear_parts
+from .planning import Plan, batches, make_plan
+from .schemes import RECIPIENT, Prompt, Scheme
+from .scores import Scores, ScoreTable, joined, measure
+
+TOKEN_BUDGET = 4096
+LOGITS_AT_ONCE = 2**25  # bounds the memory of the unembedding, whatever the vocabulary
+Donor = PreTrainedModel | nn.Module | str | os.PathLike[str]  # a peft model is an nn.Module only
+
+
+class GraftedModel:
+    """A recipient and its donors, ready to be scored under grafting schemes. None of them is changed.
+
+    recipient: the model that serves by default. donors: by name, models of the same architecture, peft models
+    with LoRA adapters on the recipient's weights, or directories of such adapters. tokenizers: optionally, by
+    the same names and `recipient`, to be checked for equality.
+    Raises ValueError for an unknown family, and for a donor that differs from the recipient in more than its
+    weights, naming the first difference.
+
+    Method: dynamic weight grafting (arXiv 2506.20746, section 3). Every weight of a decoder acts on one token
+    at a time, so one pass in which each weight-bearing module picks its owner per token equals running the
+    tokens one by one, each with its own weights, on one key/value cache.
+    """
+
+    def __init__(
+        self,
+        recipient: PreTrainedModel,
+        donors: Mapping[str, Donor],
+        tokenizers: Mapping[str, PreTrainedTokenizerBase] | None = None,
+    ):
+        family = family_of(recipient.config.model_type)
+        if not looks_back_only(recipient.config):
+            raise ValueError(
+                "recipient: its config asks for bidirectional attention; grafting needs causal attention"
+            )
+        if RECIPIENT in donors:
+            raise ValueError(f"a donor cannot be named {RECIPIENT!r}; it is what schemes call the recipient")
+        self.owners = {RECIPIENT: 0} | {name: number for number, name in enumerate(donors, start=1)}
+        for name, tokenizer in (tokenizers or {}).items():
+            check_tokenizer(name, tokenizer, (tokenizers or {})[RECIPIENT])
+        self.anatomy = anatomy_of(recipient, family)
+        leaves = list(leaves_of(family, self.anatomy))
+        sources = [
+            _source(name, donor, recipient, [path for path, *_ in leaves]) for name, donor in donors.items()
+        ]
+        self._config, self._device = recipient.config, recipient.device
+        self._readable = torch.promote_types(recipient.dtype, torch.float32)
+        self._trunk, self._readout = Routing(), Routing()
+        register_packed_attention()
+        skeleton = shallow_clone(recipient).eval()
+        skeleton.config._attn_implementation = PACKED
+        skeleton.config.pad_token_id = None  # GPT-2 warns where a token has this id, padding or not
+        for path, leaf, slots, reads in leaves:
+            own = skeleton.get_submodule(path)
+            modules = [own, *(source(path) for source in sources)]
+            routing = self._readout if reads else self._trunk
+            parts = linear_parts(path, leaf, own, slots, self.anatomy)
+            if parts is None:
+                (slot,) = slots.values()
+                routed: nn.Module = RoutedLeaf(
+                    modules, routing, slot, leaf.token_dim, self.anatomy.head_width
+                )
+            else:
+                routed = RoutedLinear(modules, routing, *parts)
+            skeleton.set_submodule(path, routed)
+        # Logits are wanted at few rows: the final norm moves from the backbone to the readout.
+        self._final_norm = skeleton.get_submodule(family.final_norm.path)
+        self._unembed = skeleton.get_submodule(family.unembed.path)
+        skeleton.set_submodule(family.final_norm.path, nn.Identity())
+        self._backbone = skeleton.get_submodule(family.backbone)
+
+    @torch.no_grad()
+    def score(
+        self,
+        prompts: Sequence[Prompt],
+        schemes: Sequence[Scheme],
+        *,
+        decode_route: str = "last",
+        token_budget: int = TOKEN_BUDGET,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Scores:
+        """Score every prompt's target under every scheme.
+
+        decode_route: what serves the target's tokens as they are fed back: `last` (as the last prompt token),
+        `recipient`, or a donor's name. token_budget: tokens in one pass; it decides on speed and memory, and
+        on results only by rounding. progress: called with (prompts done, prompts in all).
+        Raises ValueError for a prompt, scheme or decode_route that does not fit, naming it, and
+        FloatingPointError where a target's probability is not a finite number.
+        """
+        for place, prompt in enumerate(prompts):
+            if not prompt.target:
+                raise ValueError(f"prompt {place} has no target to score")
+        plan = self._plan(prompts, schemes, decode_route, score_target=True)
+        table = ScoreTable([tuple(prompt.target) for prompt in prompts], len(schemes))
+        all_foils = torch.tensor([-1 if prompt.foil is None else prompt.foil for prompt in prompts])
+        for chosen, batch, hidden in self._passes(prompts, plan, token_budget, progress):
+            numbers = torch.tensor(chosen)[batch.read_prompts]
+            targets, foils = table.targets[numbers, batch.read_steps], all_foils[numbers]
+            reading = joined(
+                [
+                    measure(
+                        logits.to(self._readable),
+                        targets[start : start + len(logits)],
+                        foils[start : start + len(logits)],
+                    )
+                    for start, logits in self._logits(batch, hidden)
+                ]
+            )
+            table.enter(chosen, batch.reads, reading)
+        # A number that is not finite spoils what is packed with it (0 x NaN is NaN); alone, only the culprit is.
+        if bad := table.not_finite():
+            alone = (
+                pair
+                for pair in bad
+                if len(bad) == 1 or self._overflows(prompts[pair[0]], schemes[pair[1]], decode_route)
+            )
+            place, column = next(alone, bad[0])
+            raise FloatingPointError(
+                f"prompt {place} under scheme {schemes[column].name!r}: the target's log-probability is not finite"
+            )
+        return table.scores()
+
+    def _overflows(self, prompt: Prompt, scheme: Scheme, decode_route: str) -> bool:
+        try:
+            self.score([prompt], [scheme], decode_route=decode_route)
+        except FloatingPointError:
+            return True
+        return False
+
+    @torch.no_grad()
+    def logits(
+        self, prompts: Sequence[Prompt], schemes: Sequence[Scheme], *, token_budget: int = TOKEN_BUDGET
+    ) -> Float[Tensor, "prompt scheme vocab"]:
+        """Logits of the token after the prompt, on the CPU. For few prompts: each takes schemes x vocabulary."""
+        output = torch.zeros(len(prompts), len(schemes), self._config.vocab_size, dtype=self._readable)
+        plan = self._plan(prompts, schemes, "last", score_target=False)
+        for chosen, batch, hidden in self._passes(prompts, plan, token_budget, None):
+            logits = torch.cat([logits.to(self._readable).cpu() for _, logits in self._logits(batch, hidden)])
+            for prompt, reads in zip(chosen, batch.reads, strict=True):
+                output[prompt] = logits[reads[:, 0]]
+        return output
+
+    def node_counts(
+        self, prompts: Sequence[Prompt], schemes: Sequence[Scheme], *, decode_route: str = "last"
+    ) -> list[int]:
+        """Tokens that `score` computes for each prompt: its distinct route prefixes."""
+        plan = self._plan(prompts, schemes, decode_route, score_target=True)
+        return [plan.nodes(prompt) for prompt in range(len(prompts))]
+
+    def _plan(
+        self, prompts: Sequence[Prompt], schemes: Sequence[Scheme], decode_route: str, score_target: bool
+    ) -> Plan:
+        if not schemes:
+            raise ValueError("no schemes to score")
+        limit, vocab = longest_prompt(self._config), self._config.vocab_size
+        for place, prompt in enumerate(prompts):
+            ids = [*prompt.tokens, *prompt.target, *([] if prompt.foil is None else [prompt.foil])]
+            if min(ids) < 0 or max(ids) >= vocab:
+                wrong = min(ids) if min(ids) < 0 else max(ids)
+                raise ValueError(
+                    f"prompt {place} has token id {wrong}; the vocabulary has ids 0 to {vocab - 1}"
+                )
+            length = len(prompt.tokens) + max(0, len(prompt.target) - 1)
+            if length > limit:
+                raise ValueError(
+                    f"prompt {place} has {length} tokens with its target; the models take {limit}"
+                )
+        return make_plan(prompts, schemes, self.owners, self.anatomy, decode_route, score_target)
+
+    def _passes(
+        self,
+        prompts: Sequence[Prompt],
+        plan: Plan,
+        token_budget: int,
+        progress: Callable[[int, int], None] | None,
+    ) -> Iterator[tuple[list[int], Batch, Float[Tensor, "read width"]]]:
+        """For each pass: the prompts in it, their layout, and the hidden states at the rows to be read."""
+        done = 0
+        for chosen in batches(plan, token_budget):
+            tries = [plan.tries[plan.shapes[prompt]] for prompt in chosen]
+            tokens = [torch.tensor([*prompts[prompt].tokens, *prompts[prompt].target]) for prompt in chosen]
+            batch = build_batch(tries, tokens, plan.trunks, plan.readouts, self._device)
+            with _serving(self._trunk, batch.trunk, self._device):
+                states = self._backbone(
+                    input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False, packed=batch
+                ).last_hidden_state
+            yield chosen, batch, states[0].index_select(0, batch.read_rows)
+            done += len(chosen)
+            if progress is not None:
+                progress(done, len(prompts))
+
+    def _logits(
+        self, batch: Batch, hidden: Float[Tensor, "read width"]
+    ) -> Iterator[tuple[int, Float[Tensor, "some_reads vocab"]]]:
+        """Logits of the reads, some at a time: (number of the first, logits)."""
+        step = max(1, LOGITS_AT_ONCE // self._config.vocab_size)
+        cap = getattr(self._config, "final_logit_softcapping", None)
+        for start in range(0, len(hidden), step):
+            some = hidden[None, start : start + step]
+            groups = batch.readout.between(start, start + some.shape[1])
+            with _serving(self._readout, groups, self._device):
+                logits = self._unembed(self._final_norm(some))[0]
+            yield start, logits if cap is None else torch.tanh(logits / cap) * cap
+
+
+@contextmanager
+def _serving(routing: Routing, groups: Groups, device: torch.device) -> Iterator[None]:
+    """A pass: the routing holds its indices while it runs, and drops them also when it fails."""
+    routing.start(groups, device)
+    try:
+        yield
+    finally:
+        routing.clear()
+
+
+def _source(
+    name: str, donor: Donor, recipient: PreTrainedModel, paths: list[str]
+) -> Callable[[str], nn.Module | LowRank | None]:
+    """Where to find a donor's module, or update, of each path."""
+    if is_lora(donor):
+        return lora_leaves(name, donor, recipient, paths).get
+    if not isinstance(donor, PreTrainedModel):
+        raise ValueError(
+            f"donor {name!r} is a {type(donor).__name__}, neither a transformers model nor a LoRA adapter"
+        )
+    check_donor(name, donor, recipient)
+    return donor.get_submodule
+
+
+def longest_prompt(config: PreTrainedConfig) -> int:
+    """How many tokens a prompt may have. Scaled rotary embeddings that change with the longest sequence of a
+    batch would make a prompt's result depend on the others: they are held to the length before the change."""
+    limits = [config.max_position_embeddings]
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") in ("dynamic", "longrope"):
+        limits.append(rope.get("original_max_position_embeddings") or config.max_position_embeddings)
+    return min(limits)

@@ -1,0 +1,164 @@
+"""Prompts, grafts and schemes: whose weights serve which positions, components and layers.
+
+Plain Python without torch, so that a scheme can be checked before any model is loaded. The notation is
+described in notation.py; the method is the paper's section on dynamic weight grafting.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from .notation import (
+    HEADED,
+    NAME,
+    RESERVED,
+    UNLAYERED,
+    NotationError,
+    Reader,
+    layer_numbers,
+    parse_components,
+    parse_positions,
+    set_names,
+)
+
+RECIPIENT = "recipient"  # as a graft's donor: put the recipient's own weights back
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graft:
+    """Some components of some layers of one donor, at some positions.
+
+    positions: a position set (`FE`), a union (`FE+LT`), a complement (`(FE+LT)^C`), or `all`.
+    components: `all`, or components and groups joined by `+` (`O+FFN`); a sequence of names does as well.
+    layers: `all`, a part (`second_half`, `last_quarter`, `3/8`), or layer numbers counted from 0, as
+        text (`0,4-6`, ends included) or as a sequence. embed, final_norm and unembed belong to no layer:
+        they are grafted only where layers is `all`.
+    heads: query heads counted from 0, or None for all. q and o are then grafted for these heads, k and v
+        for the key/value heads that serve them; o's bias, which belongs to no head, stays.
+    Raises NotationError for a name that does not exist, ValueError for parts that contradict each other.
+    """
+
+    positions: str
+    components: str | Sequence[str] = "all"
+    layers: str | Sequence[int] = "all"
+    donor: str
+    heads: Sequence[int] | None = None
+
+    def __post_init__(self):
+        components = self.components if isinstance(self.components, str) else "+".join(self.components)
+        layers = (
+            self.layers if isinstance(self.layers, str) else ",".join(str(layer) for layer in self.layers)
+        )
+        heads = None if self.heads is None else tuple(sorted(set(self.heads)))
+        object.__setattr__(self, "components", components)
+        object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "heads", heads)
+        parse_positions(self.positions)
+        parse_components(components)
+        layer_numbers(layers)
+        named = [name for name in components.split("+") if name in UNLAYERED]
+        if layers != "all" and named:
+            raise ValueError(
+                f"graft {self}: {named[0]} belongs to no layer, so layers must be 'all', not {layers!r}"
+            )
+        if heads is not None and not self.component_set <= HEADED:
+            raise ValueError(f"graft {self}: heads can be chosen for q, k, v, o only, not for {components!r}")
+        if heads == ():
+            raise ValueError(f"graft {self}: heads is empty; give at least one query head, or None for all")
+
+    @property
+    def component_set(self) -> frozenset[str]:
+        """The components this graft serves, groups expanded, without embed, final_norm and unembed where
+        layers is not `all`."""
+        members = parse_components(str(self.components))
+        return members if self.layers == "all" else members - UNLAYERED
+
+    def __str__(self) -> str:
+        heads = "" if self.heads is None else "{" + ",".join(str(head) for head in self.heads) + "}"
+        components = "" if self.components == "all" and not heads else f"{self.components}{heads}@"
+        layers = "" if self.layers == "all" else f"[{self.layers}]"
+        return f"{self.donor}:{components}{self.positions}{layers}"
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A named list of grafts; where two grafts meet, the later one counts. No grafts: the recipient alone."""
+
+    name: str
+    grafts: tuple[Graft, ...] = ()
+
+    @property
+    def position_sets(self) -> frozenset[str]:
+        """Names of the position sets that a prompt must have for this scheme."""
+        return frozenset().union(*(set_names(parse_positions(graft.positions)) for graft in self.grafts))
+
+    @property
+    def donors(self) -> frozenset[str]:
+        """Names of the donors this scheme grafts from."""
+        return frozenset(graft.donor for graft in self.grafts) - {RECIPIENT}
+
+    def __str__(self) -> str:
+        return ", ".join(str(graft) for graft in self.grafts) or "PRE"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One tokenized prompt.
+
+    tokens: token ids. positions: token numbers (from 0) of each position set; LT is the last token where
+    not given. target: the token ids that should follow, as tokenized together with the prompt. foil: the
+    first token of a wrong answer to compare with. Raises ValueError for anything that does not fit.
+    """
+
+    tokens: Sequence[int]
+    positions: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    target: Sequence[int] = ()
+    foil: int | None = None
+
+    def __post_init__(self):
+        tokens = tuple(int(token) for token in self.tokens)
+        if not tokens:
+            raise ValueError("a prompt needs at least one token")
+        positions: dict[str, tuple[int, ...]] = {"LT": (len(tokens) - 1,)}
+        for name, members in self.positions.items():
+            members = tuple(sorted({int(member) for member in members}))
+            if not re.fullmatch(NAME, name) or name in RESERVED:
+                raise ValueError(
+                    f"position set {name!r}: a name is letters, digits and _, and not one of {sorted(RESERVED)}"
+                )
+            if not members:
+                raise ValueError(
+                    f"position set {name!r} is empty; leave it out where a prompt does not have it"
+                )
+            if members[0] < 0 or members[-1] >= len(tokens):
+                raise ValueError(
+                    f"position set {name!r} is {members}, outside the prompt's tokens 0 to {len(tokens) - 1}"
+                )
+            positions[name] = members
+        object.__setattr__(self, "tokens", tokens)
+        object.__setattr__(self, "positions", positions)
+        object.__setattr__(self, "target", tuple(int(token) for token in self.target))
+
+
+def parse_scheme(text: str, donor: str | None = None, name: str | None = None) -> Scheme:
+    """Read scheme notation (see the top of this module).
+
+    donor: the donor of the parts that name none. name: the scheme's name; the text itself by default.
+    Raises NotationError, which points at the character, and names what would have been valid there.
+    """
+    if text.strip() == "PRE":
+        return Scheme(name or text)
+    reader = Reader(text)
+    parts = [reader.graft(donor)]
+    while reader.accept(","):
+        parts.append(reader.graft(donor))
+    reader.expect_end("',' and another graft, or the end")
+    return Scheme(name or text, tuple(_graft(text, **part) for part in parts))
+
+
+def _graft(text: str, start: int, **fields) -> Graft:
+    """A Graft whose contradictions are reported as errors of the notation, at the character it starts."""
+    try:
+        return Graft(**fields)
+    except ValueError as error:
+        raise NotationError(text, start, str(error)) from None

@@ -1,0 +1,97 @@
+"""Scores: what a scheme makes of a prompt's target, from the logits at the places that are read."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Tensors on the CPU, one row a prompt, one column a scheme.
+
+    The first five are about the first target token. target_rank: 1 + the number of tokens with a strictly
+    greater logit. target_logprob: natural logarithm. foil_logit: NaN where the prompt has no foil.
+    top1_token: the greedy choice (the smallest id among equals). exact_match: every target token is the greedy
+    choice after the ones before it. joint_logprob: summed over all target tokens.
+    """
+
+    target_rank: Int[Tensor, "prompt scheme"]
+    target_logprob: Float[Tensor, "prompt scheme"]
+    target_logit: Float[Tensor, "prompt scheme"]
+    foil_logit: Float[Tensor, "prompt scheme"]
+    top1_token: Int[Tensor, "prompt scheme"]
+    exact_match: Bool[Tensor, "prompt scheme"]
+    joint_logprob: Float[Tensor, "prompt scheme"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The same for single reads (one step of one prompt under one or more schemes)."""
+
+    rank: Int[Tensor, " read"]
+    logprob: Float[Tensor, " read"]
+    logit: Float[Tensor, " read"]
+    foil: Float[Tensor, " read"]
+    top1: Int[Tensor, " read"]
+
+
+def measure(
+    logits: Float[Tensor, "read vocab"], targets: Int[Tensor, " read"], foils: Int[Tensor, " read"]
+) -> Reading:
+    """Reduce the logits of some reads; foils is -1 where there is none. The result is on the CPU."""
+    targets, foils = targets.to(logits.device)[:, None], foils.to(logits.device)[:, None]
+    target = logits.gather(1, targets)
+    foil = logits.gather(1, foils.clamp(min=0)).masked_fill(foils < 0, torch.nan)
+    return Reading(
+        rank=1 + (logits > target).sum(dim=1).cpu(),
+        logprob=(target[:, 0] - logits.logsumexp(dim=1)).cpu(),
+        logit=target[:, 0].cpu(),
+        foil=foil[:, 0].cpu(),
+        top1=logits.argmax(dim=1).cpu(),
+    )
+
+
+class ScoreTable:
+    """Collects the readings of all passes: (prompt, scheme, step) tables, steps beyond a target left at 0."""
+
+    def __init__(self, targets: list[tuple[int, ...]], n_schemes: int):
+        self.n_steps = max((len(target) for target in targets), default=1)
+        shape = (len(targets), n_schemes, self.n_steps)
+        padded = [[*target, *[0] * (self.n_steps - len(target))] for target in targets]
+        self.targets = torch.tensor(padded, dtype=torch.long).reshape(len(targets), self.n_steps)
+        self.logprob, self.logit, self.foil = torch.zeros(3, *shape).unbind()
+        self.rank, self.top1 = torch.zeros(2, *shape, dtype=torch.long).unbind()
+
+    def enter(self, prompts: list[int], reads: tuple[Int[Tensor, "scheme _"], ...], reading: Reading) -> None:
+        """Enter what was read for some prompts. reads: of each prompt, for scheme and step, which read it is."""
+        for n_steps in sorted({one.shape[1] for one in reads}):
+            alike = [place for place, one in enumerate(reads) if one.shape[1] == n_steps]
+            rows = torch.tensor([prompts[place] for place in alike])
+            numbers = torch.stack([reads[place] for place in alike])
+            for name in ("logprob", "logit", "foil", "rank", "top1"):
+                getattr(self, name)[rows, :, :n_steps] = getattr(reading, name)[numbers]
+
+    def not_finite(self) -> list[tuple[int, int]]:
+        """The (prompt, scheme) pairs whose numbers overflowed."""
+        return [
+            (prompt, scheme) for prompt, scheme in (~self.logprob.isfinite()).any(dim=-1).nonzero().tolist()
+        ]
+
+    def scores(self) -> Scores:
+        return Scores(
+            target_rank=self.rank[..., 0],
+            target_logprob=self.logprob[..., 0],
+            target_logit=self.logit[..., 0],
+            foil_logit=self.foil[..., 0],
+            top1_token=self.top1[..., 0],
+            exact_match=(self.top1 == self.targets[:, None]).all(dim=-1),
+            joint_logprob=self.logprob.sum(dim=-1),
+        )
+
+
+def joined(readings: list[Reading]) -> Reading:
+    """Readings of consecutive chunks as one."""
+    names = ("rank", "logprob", "logit", "foil", "top1")
+    return Reading(**{name: torch.cat([getattr(reading, name) for reading in readings]) for name in names})

@@ -1,0 +1,178 @@
+"""What params.yaml may say: its sections, keys, types and choices, as pydantic models."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]  # no dots: DVC's templating takes them for nesting
+Names = Annotated[list[Name], Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Colour = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
+
+
+class Section(BaseModel):
+    """A part of params.yaml: an unknown key or a wrong type is an error."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Study(Section):
+    models: Names
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    recipes: Names
+
+
+class GenerateFacts(Section):
+    seed: Seed
+    base_facts: Count
+    facts: Count
+    first_names: Count
+    last_names: Count
+    base_forms: Literal["all", "article"]
+
+
+class Pretrain(Section):
+    seed: Seed
+
+
+class TokenizerSettings(Section):
+    vocab_size: Annotated[int, Field(ge=300)]
+    bos: bool
+
+
+class TrainingSettings(Section):
+    """Arguments of transformers' TrainingArguments, by their names there."""
+
+    num_train_epochs: Positive
+    per_device_train_batch_size: Count
+    learning_rate: Positive
+    weight_decay: NotNegative
+    warmup_steps: Seed
+
+
+class Gpt2Architecture(Section):
+    n_embd: Count
+    n_layer: Count
+    n_head: Count
+    n_positions: Count
+    resid_pdrop: Share
+    embd_pdrop: Share
+    attn_pdrop: Share
+
+
+class GptNeoxArchitecture(Section):
+    hidden_size: Count
+    num_hidden_layers: Count
+    num_attention_heads: Count
+    intermediate_size: Count
+    max_position_embeddings: Count
+    rotary_pct: Positive
+
+
+class LlamaArchitecture(Section):
+    hidden_size: Count
+    num_hidden_layers: Count
+    num_attention_heads: Count
+    num_key_value_heads: Count
+    intermediate_size: Count
+    max_position_embeddings: Count
+    tie_word_embeddings: bool
+
+
+class GemmaArchitecture(Section):
+    hidden_size: Count
+    num_hidden_layers: Count
+    num_attention_heads: Count
+    num_key_value_heads: Count
+    head_dim: Count
+    intermediate_size: Count
+    max_position_embeddings: Count
+
+
+ARCHITECTURES: dict[str, type[Section]] = {
+    "gpt2": Gpt2Architecture,
+    "gpt_neox": GptNeoxArchitecture,
+    "llama": LlamaArchitecture,
+    "gemma": GemmaArchitecture,
+}
+# (a, b): a must be a multiple of b
+DIVISIBLE = [
+    ("n_embd", "n_head"),
+    ("hidden_size", "num_attention_heads"),
+    ("num_attention_heads", "num_key_value_heads"),
+]
+
+
+class Model(Section):
+    family: Literal["gpt2", "gpt_neox", "llama", "gemma"]
+    architecture: dict[str, Any]  # checked by the family's class
+    tokenizer: TokenizerSettings
+    pretrain: TrainingSettings
+    finetune: TrainingSettings
+
+
+class Lora(Section):
+    r: Count
+    lora_alpha: Count
+
+
+class Recipe(Section):
+    dataset: Literal["fmfa", "fmra", "rmra_shuffled"]
+    directions: Annotated[list[Literal["ab", "ba"]], Field(min_length=1)]
+    halves: Annotated[list[Literal["a", "b"]], Field(min_length=1)]
+    learning_rate_factor: Positive
+    weight_decay: NotNegative | None
+    base_text_share: Share
+    lora: Lora | None
+
+
+class Experiment(Section):
+    prompts: Names
+    schemes: Annotated[list[str], Field(min_length=1)]
+
+
+class GraftSettings(Section):
+    token_budget: Count
+    directions: Annotated[list[Literal["ab", "ba"]], Field(min_length=1)]
+    experiments: dict[Name, Experiment]
+
+
+class Summarize(Section):
+    seed: Seed
+    resamples: Annotated[int, Field(ge=100)]
+
+
+class FigureSettings(Section):
+    draws: Literal["positions", "title", "paraphrases"]
+    recipe: Name
+    metric: Literal[
+        "top1_accuracy",
+        "top5_accuracy",
+        "top10_accuracy",
+        "top20_accuracy",
+        "top100_accuracy",
+        "mean_probability",
+        "recovered_top5",
+        "recovered_logprob",
+    ]
+
+
+class RenderFigures(Section):
+    figures: Annotated[dict[Name, FigureSettings], Field(min_length=1)]
+    counterparts: dict[Name, str]
+    colours: dict[str, Colour]
+
+
+class Params(Section):
+    study: Study
+    generate_facts: GenerateFacts
+    pretrain: Pretrain
+    models: dict[Name, Model]
+    recipes: dict[Name, Recipe]
+    graft: GraftSettings
+    summarize: Summarize
+    render_figures: RenderFigures

@@ -1,0 +1,116 @@
+"""Models that differ in more than their weights are refused, and the first difference is named."""
+
+import pytest
+import torch
+from tiny_models import tiny_model
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from stages.grafting import GraftedModel, parse_scheme
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "difference"),
+    [
+        ("gpt2", {}, "architecture: GPT2LMHeadModel, recipient LlamaForCausalLM"),
+        ("llama", {"num_hidden_layers": 4}, r"config\.num_hidden_layers: 4, recipient 3"),
+        ("llama", {"vocab_size": 62}, r"config\.vocab_size: 62, recipient 61"),
+        ("llama", {"rms_norm_eps": 1e-3}, r"config\.rms_norm_eps: 0\.001, recipient 1e-06"),
+        ("llama", {"num_key_value_heads": 4}, r"config\.num_key_value_heads: 4, recipient 2"),
+    ],
+)
+def test_a_donor_of_another_make_is_refused(pre, family, changes, difference):
+    with pytest.raises(ValueError, match=f"donor 'x' differs from the recipient in {difference}"):
+        GraftedModel(pre, {"x": tiny_model(family, 1, **changes)})
+
+
+def test_a_donor_of_another_type_is_refused(pre):
+    with pytest.raises(ValueError, match=r"the type of .*: torch\.bfloat16, recipient torch\.float32"):
+        GraftedModel(pre, {"x": tiny_model("llama", 1).to(torch.bfloat16)})
+
+
+def test_config_entries_that_change_no_forward_pass_may_differ(pre):
+    donor = tiny_model("llama", 1, attention_dropout=0.1, use_cache=False, pad_token_id=3)
+    assert GraftedModel(pre, {"x": donor}).owners == {"recipient": 0, "x": 1}
+
+
+def test_tied_and_untied_models_may_be_mixed_and_embed_and_unembed_are_two_components(prompts):
+    tied, untied = tiny_model("gemma", 0), tiny_model("gemma", 1, tie_word_embeddings=False)
+    assert tied.lm_head.weight is tied.model.embed_tokens.weight
+    assert untied.lm_head.weight is not untied.model.embed_tokens.weight
+    texts = ("PRE", "embed@all", "unembed@all", "embed+unembed@all")
+    for recipient, donor in ((tied, untied), (untied, tied)):
+        logits = GraftedModel(recipient, {"x": donor}).logits(
+            prompts, [parse_scheme(text, "x") for text in texts]
+        )
+        for first in range(4):
+            for second in range(first):
+                assert (logits[:, first] - logits[:, second]).abs().max() > 0.1
+
+
+def test_something_that_is_no_model_is_refused(pre):
+    with pytest.raises(ValueError, match="donor 'x' is a Linear, neither"):
+        GraftedModel(pre, {"x": torch.nn.Linear(2, 2)})
+
+
+def test_a_donor_cannot_be_called_recipient(pre, sft):
+    with pytest.raises(ValueError, match="cannot be named 'recipient'"):
+        GraftedModel(pre, {"recipient": sft})
+
+
+def test_an_unknown_family_is_refused_and_the_known_are_listed():
+    model = tiny_model("llama", 0)
+    model.config.model_type = "mamba"
+    with pytest.raises(ValueError, match=r"'mamba'; known: gpt2, gpt_neox, .*phi3\. To add one, add a row"):
+        GraftedModel(model, {})
+
+
+def test_bidirectional_models_are_refused():
+    model = tiny_model("gemma3_text", 0)
+    model.config.use_bidirectional_attention = True
+    with pytest.raises(ValueError, match="causal attention"):
+        GraftedModel(model, {})
+
+
+def tokenizer(words: list[str], **options: object) -> PreTrainedTokenizerFast:
+    backend = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="?"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="?", **options)
+
+
+def test_tokenizers_that_differ_are_refused(pre, sft):
+    ours = tokenizer(["?", "a", "b"])
+    GraftedModel(pre, {"x": sft}, tokenizers={"recipient": ours, "x": tokenizer(["?", "a", "b"])})
+    with pytest.raises(
+        ValueError, match="tokenizer of 'x' differs from the recipient's in token 'a': id 2, recipient 1"
+    ):
+        GraftedModel(pre, {"x": sft}, tokenizers={"recipient": ours, "x": tokenizer(["?", "b", "a"])})
+    other = tokenizer(["?", "a", "b"])
+    other.backend_tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    with pytest.raises(ValueError, match="tokenizer of 'x' differs from the recipient's in"):
+        GraftedModel(pre, {"x": sft}, tokenizers={"recipient": ours, "x": other})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("task:FE", "unknown donor 'task'; known: recipient, sft"),
+        ("sft:O@LT[2-3]", "layer 3 does not exist; the model has layers 0 to 2"),
+        ("sft:O{4}@LT", "head 4 does not exist; this llama has heads 0 to 3"),
+        ("sft:M", "prompt 0 has no position set 'M'; it has FE, LT"),
+    ],
+)
+def test_schemes_that_do_not_fit_are_refused(grafted, prompts, text, expected):
+    with pytest.raises(ValueError, match=expected):
+        grafted.score(prompts, [parse_scheme(text)])
+
+
+def test_a_component_the_family_lacks_is_refused(prompts):
+    grafted = GraftedModel(tiny_model("gpt2", 0), {"sft": tiny_model("gpt2", 1)})
+    with pytest.raises(
+        ValueError, match="scheme 'gate@LT': gpt2 has no component 'gate'; it has embed, attn_norm, q"
+    ):
+        grafted.score(prompts, [parse_scheme("gate@LT", donor="sft")])
+    grafted.score(
+        prompts, [parse_scheme("FFN@LT", donor="sft")]
+    )  # a group: up and down, where there is no gate
