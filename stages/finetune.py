@@ -50,7 +50,7 @@ def main() -> None:
     settings["learning_rate"] *= recipe["learning_rate_factor"]
     if recipe["weight_decay"] is not None:
         settings["weight_decay"] = recipe["weight_decay"]
-    set_up(args.seed)
+    set_up(args.seed, load_section(f"models.{args.model}.threads"))
 
     texts = recipe_texts(args.facts, recipe, args.seed)
     base, tokenizer = load_model(args.base)

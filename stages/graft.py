@@ -88,7 +88,7 @@ def main() -> None:
     args = parser.parse_args()
     params = load_section("graft")
     dataset = load_section(f"recipes.{args.recipe}.dataset")
-    set_up(args.seed)
+    set_up(args.seed, load_section(f"models.{args.model}.threads"))
 
     rows = [json.loads(line) for line in (args.facts / f"prompts/{dataset}.jsonl").open(encoding="utf-8")]
     recipient, tokenizer = load_model(args.base)

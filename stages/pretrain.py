@@ -20,7 +20,7 @@ def main() -> None:
     args = parser.parse_args()
     params = load_section(f"models.{args.model}")
     seed = load_section("pretrain.seed")
-    set_up(seed)
+    set_up(seed, params["threads"])
 
     texts = [json.loads(line)["text"] for line in args.texts.open(encoding="utf-8")]
     tokenizer = train_tokenizer(texts, **params["tokenizer"])

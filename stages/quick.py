@@ -48,14 +48,11 @@ def change_params(path: Path, changes: Mapping[str, Any]) -> None:
         yaml.dump(params, file)
 
 
-def dvc(
-    copy: Path, *arguments: str, threads: int | None = None, **options: Any
-) -> subprocess.CompletedProcess:
-    """Run DVC in the copy, with the copy's own code; `threads` bounds torch's (None: as many as there are cores)."""
+def dvc(copy: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess:
+    """Run DVC in the copy, with the copy's own code."""
     environment = os.environ | {
         "PYTHONPATH": str(copy),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        **({"OMP_NUM_THREADS": str(threads)} if threads else {}),
     }
     return subprocess.run(["dvc", *arguments], cwd=copy, env=environment, text=True, **options)
 

@@ -109,6 +109,7 @@ DIVISIBLE = [
 
 class Model(Section):
     family: Literal["gpt2", "gpt_neox", "llama", "gemma"]
+    threads: Count
     architecture: dict[str, Any]  # checked by the family's class
     tokenizer: TokenizerSettings
     pretrain: TrainingSettings

@@ -25,11 +25,12 @@ from transformers.utils import logging
 from stages.modeling.tokens import first_target_token
 
 
-def set_up(seed: int) -> None:
-    """Seed every generator, allow only deterministic algorithms (same machine, same bytes), and keep the libraries quiet."""
+def set_up(seed: int, threads: int) -> None:
+    """Seed every generator, fix the CPU threads and allow only deterministic algorithms: same machine, same bytes."""
     set_seed(seed)
+    torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
-    logging.set_verbosity_error()
+    logging.set_verbosity_error()  # of transformers' notices
     logging.disable_progress_bar()  # of loading and saving; the Trainer's own bar stays
 
 

@@ -26,7 +26,7 @@ TOKENIZER = train_tokenizer(TEXTS, 300, bos=False)
 
 
 def trained(checkpoint: Path, inputs: str = "x", **settings) -> tuple[dict[str, torch.Tensor], float]:
-    set_up(0)
+    set_up(0, threads=1)
     model = build_model("gpt2", ARCHITECTURE, TOKENIZER)
     loss = train(model, TOKENIZER, TEXTS, SETTINGS | settings, 0, checkpoint, inputs)
     return model.state_dict(), loss
@@ -102,7 +102,7 @@ def test_a_fingerprint_changes_with_every_part():
 
 
 def test_a_saved_model_loads_as_it_was(tmp_path):
-    set_up(0)
+    set_up(0, threads=1)
     for family, architecture in {
         "gpt2": ARCHITECTURE,
         "llama": {
