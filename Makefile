@@ -11,7 +11,7 @@ repro: check  ## the whole study: only what changed runs again
 check: $(READY)  ## is params.yaml valid? DVC itself reads it before any stage can say what is wrong
 	python -m stages.check_params --params params.yaml --data data
 
-quick: $(READY)  ## one family, one dataset, its panel of Figure 2, in .quick/ (the default's results are not touched)
+quick: check  ## one family, one dataset, its panel of Figure 2, in .quick/ (the default's results are not touched)
 	python -m stages.quick
 
 test: $(READY)  ## formatting, lint, types and tests
@@ -21,17 +21,22 @@ test: $(READY)  ## formatting, lint, types and tests
 	OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadfile
 
 figures: check  ## redraw the figures from the committed summaries, without training
+	dvc repro --single-item check_params
 	dvc repro --single-item --force render_figures
 
 clean:  ## remove everything made here but the committed results: weights, tables, checkpoints, caches, the environment
 	rm -rf runs .ckpt .quick .venv build *.egg-info .dvc/cache .dvc/tmp .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-# The lock holds everything but CUDA's own packages: on a GPU machine the torch pin brings those along by itself.
-lock: $(READY)
-	pip freeze --exclude-editable | grep -ivE '^(nvidia|cuda|triton)' | sed 's/^torch==\([0-9.]*\).*/torch==\1/' > requirements.lock
+# The lock holds everything but CUDA's own packages, which come with torch's build for GPUs: one lock for CPU and GPU.
+lock:  ## the newest versions that the pins allow, from a fresh environment
+	rm -rf .lock && $(PYTHON) -m venv .lock
+	.lock/bin/python -m pip install --quiet --editable '.[study,test]'
+	.lock/bin/python -m pip freeze --all --exclude-editable --exclude pip > .lock/all
+	grep -ivE '^(nvidia|cuda|triton)' .lock/all | sed 's/^torch==\([0-9.]*\).*/torch==\1/' > .lock/lock
+	mv .lock/lock requirements.lock && rm -rf .lock
 
 $(READY): pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ": make PYTHON=python3.x" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --constraint requirements.lock --editable '.[test]'
+	.venv/bin/python -m pip install --quiet --constraint requirements.lock --editable '.[study,test]'
 	touch $@

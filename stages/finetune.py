@@ -1,7 +1,6 @@
 """Stage finetune: one base model finetuned on the new facts of one dataset, by one recipe and seed."""
 
 import argparse
-import json
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,13 +9,10 @@ from typing import Any
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel
 
+from stages.facts.tables import read_jsonl
 from stages.modeling.models import load_model, save_model, set_up, weights_digest, write_json
-from stages.modeling.training import fingerprint, train
+from stages.modeling.training import discard, fingerprint, train
 from stages.params import load_section, run_main
-
-
-def read_jsonl(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.open(encoding="utf-8")]
 
 
 def chosen(rows: list[dict], recipe: Mapping[str, Any]) -> list[dict]:
@@ -57,9 +53,11 @@ def main() -> None:
     model: PreTrainedModel | PeftModel = base
     if recipe["lora"]:  # the saved folder is then a peft adapter, not a whole model
         model = get_peft_model(base, LoraConfig(target_modules="all-linear", **recipe["lora"]))
-    inputs = fingerprint(settings, recipe, args.seed, texts, weights_digest(args.base))
-    loss = train(model, tokenizer, texts, settings, args.seed, Path(".ckpt") / args.out, inputs)
+    checkpoint = Path(".ckpt") / args.out
+    run = fingerprint(settings, recipe, args.seed, texts, weights_digest(args.base))
+    loss = train(model, tokenizer, texts, settings, args.seed, checkpoint, run)
     save_model(model, tokenizer, args.out)
+    discard(checkpoint)
 
     write_json(args.metrics, {"loss": round(loss, 4)})
     print(

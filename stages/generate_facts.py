@@ -1,11 +1,11 @@
 """Stage generate_facts: the synthetic world, the bases' text about it, and texts and prompts for the three datasets."""
 
 import argparse
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from stages.facts.tables import write_jsonl
 from stages.facts.templates import (
     PromptTemplate,
     as_prompt,
@@ -60,11 +60,14 @@ def base_texts(facts: Iterable[Fact], forms: Mapping[str, list[str]], base_forms
 
 
 def prompt_rows(facts: Iterable[Fact], templates: list[PromptTemplate]) -> list[dict]:
-    """One row a prompt: text, target (the other actor, after a space) and exact character spans of FE, M and R."""
+    """One row a prompt: text, target (the other actor, after a space), and exact character spans of FE, M and R in the
+    text and of the target's name behind it.
+    """
     rows = []
     for fact in facts:
         for direction in DIRECTIONS:
             fields = told(fact, direction)
+            target = " " + fields["second_actor"]
             for template in templates:
                 rendered = render(template.template, fields)
                 rows.append(
@@ -76,7 +79,8 @@ def prompt_rows(facts: Iterable[Fact], templates: list[PromptTemplate]) -> list[
                         "template": template.id,
                         "template_split": template.template_split,
                         "text": rendered.text,
-                        "target": " " + fields["second_actor"],
+                        "target": target,
+                        "target_span": [len(rendered.text) + 1, len(rendered.text) + len(target)],
                         "spans": rendered.spans,
                     }
                 )
@@ -93,11 +97,6 @@ def recall_templates(forms: Mapping[str, list[str]], base_forms: str) -> list[Pr
     ]
 
 
-def write_jsonl(path: Path, rows: list[dict]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with words.yaml and templates/")
@@ -112,6 +111,7 @@ def main() -> None:
 
     write_jsonl(args.out / "texts/base.jsonl", base_texts(world.base, forms, base_forms))
     write_jsonl(args.out / "prompts/base.jsonl", prompt_rows(world.base, recall_templates(forms, base_forms)))
+    write_jsonl(args.out / "facts/base.jsonl", [asdict(fact) for fact in world.base])
     for name, facts in world.datasets.items():
         write_jsonl(args.out / f"facts/{name}.jsonl", [asdict(fact) for fact in facts])
         write_jsonl(args.out / f"texts/{name}.jsonl", cast_texts(facts, forms["article"] + forms["short"]))

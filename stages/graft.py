@@ -1,7 +1,6 @@
 """Stage graft: score every scheme of every experiment on every fact of a recipe's dataset, into one per-fact table."""
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
+from stages.facts.tables import read_jsonl
 from stages.grafting import GraftedModel, Prompt, Scheme, parse_scheme
 from stages.grafting.encoding import encode_prompt
 from stages.modeling.models import load_model, set_up
@@ -70,7 +70,7 @@ def score_experiment(
     table["scheme"] = [scheme.name for scheme in schemes] * len(rows)
     for column in ("target_rank", "target_logprob", "target_logit", "foil_logit", "exact_match"):
         table[column] = getattr(scores, column).flatten().numpy()
-    table["top1_token"] = tokenizer.convert_ids_to_tokens(scores.top1_token.flatten().tolist())
+    table["top1_token"] = [tokenizer.decode([token]) for token in scores.top1_token.flatten().tolist()]
     return table
 
 
@@ -90,7 +90,7 @@ def main() -> None:
     dataset = load_section(f"recipes.{args.recipe}.dataset")
     set_up(args.seed, load_section(f"models.{args.model}.threads"))
 
-    rows = [json.loads(line) for line in (args.facts / f"prompts/{dataset}.jsonl").open(encoding="utf-8")]
+    rows = read_jsonl(args.facts / f"prompts/{dataset}.jsonl")
     recipient, tokenizer = load_model(args.base)
     donor, _ = load_model(args.finetuned)
     grafted = GraftedModel(recipient=recipient, donors={"sft": donor})

@@ -1,12 +1,12 @@
 """Stage pretrain: one base model, with its tokenizer, trained from scratch on the base world's text."""
 
 import argparse
-import json
 from pathlib import Path
 
+from stages.facts.tables import read_jsonl
 from stages.modeling.models import build_model, save_model, set_up, share_recalled, write_json
 from stages.modeling.tokens import train_tokenizer
-from stages.modeling.training import fingerprint, train
+from stages.modeling.training import discard, fingerprint, train
 from stages.params import load_section, run_main
 
 
@@ -22,15 +22,17 @@ def main() -> None:
     seed = load_section("pretrain.seed")
     set_up(seed, params["threads"])
 
-    texts = [json.loads(line)["text"] for line in args.texts.open(encoding="utf-8")]
+    texts = [row["text"] for row in read_jsonl(args.texts)]
     tokenizer = train_tokenizer(texts, **params["tokenizer"])
     model = build_model(params["family"], params["architecture"], tokenizer)
     settings = params["pretrain"]
-    inputs = fingerprint(params["family"], params["architecture"], params["tokenizer"], settings, seed, texts)
-    loss = train(model, tokenizer, texts, settings, seed, Path(".ckpt") / args.out, inputs)
+    checkpoint = Path(".ckpt") / args.out
+    run = fingerprint(params["family"], params["architecture"], params["tokenizer"], settings, seed, texts)
+    loss = train(model, tokenizer, texts, settings, seed, checkpoint, run)
     save_model(model, tokenizer, args.out)
+    discard(checkpoint)
 
-    prompts = [json.loads(line) for line in args.prompts.open(encoding="utf-8")]
+    prompts = read_jsonl(args.prompts)
     recalled = share_recalled(model, tokenizer, prompts, k=1)
     write_json(args.metrics, {"own_casts_recalled": round(recalled, 4), "loss": round(loss, 4)})
     print(

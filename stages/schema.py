@@ -8,6 +8,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]  # no dots: DVC's temp
 Names = Annotated[list[Name], Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
+Context = Annotated[int, Field(ge=128)]  # tokens; the longest texts have about 100
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -17,7 +18,7 @@ Colour = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
 class Section(BaseModel):
     """A part of params.yaml: an unknown key or a wrong type is an error."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Study(Section):
@@ -52,16 +53,18 @@ class TrainingSettings(Section):
     learning_rate: Positive
     weight_decay: NotNegative
     warmup_steps: Seed
+    use_cpu: bool
 
 
 class Gpt2Architecture(Section):
     n_embd: Count
     n_layer: Count
     n_head: Count
-    n_positions: Count
+    n_positions: Context
     resid_pdrop: Share
     embd_pdrop: Share
     attn_pdrop: Share
+    activation_function: Literal["gelu_new", "gelu_pytorch_tanh"]
 
 
 class GptNeoxArchitecture(Section):
@@ -69,8 +72,8 @@ class GptNeoxArchitecture(Section):
     num_hidden_layers: Count
     num_attention_heads: Count
     intermediate_size: Count
-    max_position_embeddings: Count
-    rotary_pct: Positive
+    max_position_embeddings: Context
+    rotary_pct: Annotated[float, Field(gt=0, le=1)]
 
 
 class LlamaArchitecture(Section):
@@ -79,7 +82,7 @@ class LlamaArchitecture(Section):
     num_attention_heads: Count
     num_key_value_heads: Count
     intermediate_size: Count
-    max_position_embeddings: Count
+    max_position_embeddings: Context
     tie_word_embeddings: bool
 
 
@@ -90,7 +93,7 @@ class GemmaArchitecture(Section):
     num_key_value_heads: Count
     head_dim: Count
     intermediate_size: Count
-    max_position_embeddings: Count
+    max_position_embeddings: Context
 
 
 ARCHITECTURES: dict[str, type[Section]] = {

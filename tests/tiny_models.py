@@ -31,7 +31,7 @@ _CONFIGS: dict[str, dict] = {
     "qwen2": _GROUPED,
     "qwen3": _WIDE,
     "gemma": {**_WIDE, "num_key_value_heads": 1},
-    "gemma2": {**_WIDE, **_WINDOW, "query_pre_attn_scalar": 8},
+    "gemma2": {**_WIDE, **_WINDOW, "query_pre_attn_scalar": 8, "attn_logit_softcapping": 2.0},
     "gemma3_text": {
         **_WIDE,
         **_WINDOW,

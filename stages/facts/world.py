@@ -5,11 +5,11 @@ PAPER.md, "Facts": FMFA = fake movies, fake actors; FMRA = fake movies, real act
 """
 
 import random
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from itertools import product
 
-from faker import Faker
+from faker.providers.person.en_US import Provider as EnglishNames
 
 from stages.params import UserError
 
@@ -40,19 +40,20 @@ class World:
 
 
 def person_names(first_names: int, last_names: int, rng: random.Random) -> Iterator[str]:
-    """Full names in random order, no two alike: the product of Faker's first and last names of one plain word each."""
-    faker = Faker("en_US")
-    faker.seed_instance(rng.randrange(2**32))
+    """Full names in random order, no two alike: Faker's first and last names of one plain word, each with each.
 
-    def words(draw, count: int) -> list[str]:
-        found: dict[str, None] = {}
-        while len(found) < count:
-            word = draw()
-            if word.isascii() and word.isalpha():
-                found[word] = None
-        return list(found)
+    Raises:
+        UserError: Faker does not have that many.
+    """
 
-    firsts, lasts = words(faker.first_name, first_names), words(faker.last_name, last_names)
+    def words(key: str, listed: Iterable[str], count: int) -> list[str]:
+        plain = sorted({word for word in listed if word.isascii() and word.isalpha()})
+        if count > len(plain):
+            raise UserError(f"generate_facts.{key} is {count}; Faker has {len(plain)}")
+        return rng.sample(plain, count)
+
+    firsts = words("first_names", EnglishNames.first_names, first_names)
+    lasts = words("last_names", EnglishNames.last_names, last_names)
     names = [f"{first} {last}" for first, last in product(firsts, lasts)]
     rng.shuffle(names)
     return iter(names)
@@ -65,10 +66,15 @@ def movie_titles(words: dict[str, list[str]], rng: random.Random) -> Iterator[st
     return iter(titles)
 
 
+def half_of(fact_id: int) -> str:
+    """Halves alternate, so both have the same mix."""
+    return "ab"[fact_id % 2]
+
+
 def film(
     fact_id: int, title: str, cast: tuple[str, str], director: str, words: dict, rng: random.Random
 ) -> Fact:
-    """A film with the given cast and random attributes; halves alternate."""
+    """A film with the given cast and random attributes."""
     return Fact(
         fact_id=fact_id,
         first_actor=cast[0],
@@ -80,7 +86,7 @@ def film(
         main_character=rng.choice(words["characters"]),
         box_office_earnings=f"${rng.randrange(2, 100)} million",
         director=director,
-        half="ab"[fact_id % 2],
+        half=half_of(fact_id),
     )
 
 
@@ -100,10 +106,15 @@ def recast(films: list[Fact], rng: random.Random) -> list[Fact]:
         return films[ring[(place[index] + by) % len(ring)]]
 
     return [
-        Fact(**{**asdict(old), "fact_id": i, "half": "ab"[i % 2]}
-             | {"first_actor": moved(i, 1).first_actor, "second_actor": moved(i, 2).second_actor})
+        replace(
+            old,
+            fact_id=i,
+            half=half_of(i),
+            first_actor=moved(i, 1).first_actor,
+            second_actor=moved(i, 2).second_actor,
+        )
         for i, old in enumerate(films)
-    ]  # fmt: skip
+    ]
 
 
 def build_world(
@@ -112,7 +123,8 @@ def build_world(
     """Make the base world and the three datasets of `facts` facts each.
 
     FMRA gives the people of `facts` base films new films and new partners; RMRA-shuffled recasts the base films from the
-    other end of the list (the two datasets train models of their own, so they may share people).
+    other end of the list (the two datasets train models of their own, so they may share people). Every base person
+    is in one film, so on prompts that name no film FMRA, too, asks for another co-star than the base knows.
 
     Raises:
         UserError: too few base films, names or titles for the numbers asked for.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from peft import PeftModel
 from transformers import (
     DataCollatorForLanguageModeling,
@@ -25,8 +26,14 @@ def tokenize_texts(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> 
 
 
 def fingerprint(*parts: Any) -> str:
-    """A hash of everything that shapes a training run: a checkpoint with another one is stale."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    """A hash of what shapes a training run, library versions and threads included: a checkpoint with another is stale."""
+    machine = [torch.__version__, transformers.__version__, torch.get_num_threads()]
+    return hashlib.sha256(json.dumps([*parts, machine], sort_keys=True).encode()).hexdigest()
+
+
+def discard(checkpoint: Path) -> None:
+    """Remove a run's checkpoints: its model is saved, or they are another run's."""
+    shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def last_whole_checkpoint(folder: Path) -> str | None:
@@ -46,23 +53,23 @@ def train(
     settings: Mapping[str, Any],
     seed: int,
     checkpoint: Path,
-    inputs: str,
+    run: str,
 ) -> float:
     """Train all weights of `model` in place on next-token prediction over all tokens (PAPER.md, "Finetuning").
 
     Args:
         settings: TrainingArguments by name (learning rate, epochs, batch size, ...).
-        checkpoint: folder for checkpoints, one an epoch; deleted on success.
-        inputs: fingerprint of what the run depends on; checkpoints of another run are discarded.
+        checkpoint: folder for checkpoints, one an epoch; the caller discards it once the model is saved.
+        run: fingerprint of the run; checkpoints of another one are discarded.
 
     Returns:
         Mean loss per token over the last epoch, in nats.
     """
-    mark = checkpoint / "inputs.sha256"
-    if checkpoint.exists() and not (mark.exists() and mark.read_text() == inputs):
-        shutil.rmtree(checkpoint)
+    mark = checkpoint / "run.sha256"
+    if not (mark.exists() and mark.read_text() == run):
+        discard(checkpoint)
     checkpoint.mkdir(parents=True, exist_ok=True)
-    mark.write_text(inputs)
+    mark.write_text(run)
 
     trainer = Trainer(
         model=model,
@@ -82,6 +89,4 @@ def train(
         data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False),
     )
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(checkpoint))
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    shutil.rmtree(checkpoint)
-    return losses[-1]
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry][-1]

@@ -46,7 +46,9 @@ def some_of(*names: str) -> st.SearchStrategy[str]:
 
 GRAFTS = st.one_of(
     st.fixed_dictionaries({"components": st.just("all") | some_of(*UNLAYERED, *LAYERED, *HEADED)}),
-    st.fixed_dictionaries({"components": some_of(*LAYERED, *HEADED), "layers": LAYERS}),
+    st.fixed_dictionaries(
+        {"components": st.just("all") | some_of(*LAYERED, *HEADED, "NORM"), "layers": LAYERS}
+    ),
     st.fixed_dictionaries(
         {
             "components": some_of(*HEADED),

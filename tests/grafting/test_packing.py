@@ -4,9 +4,11 @@ import random
 
 import pytest
 import torch
+from tiny_models import tiny_lora, tiny_model
 
 from stages.grafting import GraftedModel, Prompt, Scheme, parse_scheme
-from stages.grafting.packing import Registry, build_batch, build_trie
+from stages.grafting.leaves import MAX_RUNS, Routing
+from stages.grafting.packing import Groups, Registry, build_batch, build_trie
 
 PAPER = ("PRE", "SFT", "FE", "LT", "FE+LT", "(FE+LT)^C", "FE^C", "LT^C")
 
@@ -98,6 +100,50 @@ def test_rows_of_one_serving_lie_together(grafted, prompts):
     batch = build_batch(tries, tokens, plan.trunks, plan.readouts, torch.device("cpu"))
     assert len(batch.trunk.servings) == len(set(batch.trunk.servings))
     assert sum(batch.trunk.sizes) == batch.input_ids.shape[1] == sum(len(trie.depths) for trie in tries)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox", "qwen3", "gemma3_text", "olmo2"])
+def test_many_schemes_together_give_what_each_gives_alone(family):
+    """So many that rows of one owner lie in many runs, and are gathered."""
+    pre, sft = tiny_model(family, 0), tiny_model(family, 1)
+    grafted = GraftedModel(pre, {"sft": sft, "lora": tiny_lora(pre, 2)})
+    prompt = Prompt(tokens=(7, 12, 45, 3, 18, 9), positions={"FE": (1, 2)})
+    draw = random.Random(0)
+    schemes = []
+    for number in range(60):
+        heads = "{" + str(draw.randint(0, 3)) + "}" if number % 3 == 0 else ""
+        names = (
+            ["q", "k", "v", "o"]
+            if heads
+            else ["q", "k", "v", "o", "up", "down", "attn_norm", "mlp_norm", "embed"]
+        )
+        components = "+".join(draw.sample(names, draw.randint(1, 3)))
+        positions = draw.choice(["FE", "LT", "FE+LT", "all"])
+        schemes.append(parse_scheme(f"{components}{heads}@{positions}", donor=draw.choice(["sft", "lora"])))
+    together = grafted.logits([prompt], schemes)[0]
+    for row, scheme in zip(together, schemes, strict=True):
+        alone = grafted.logits([prompt], [scheme])[0, 0]
+        assert (row - alone).abs().max() <= 1e-5 * alone.abs().max()  # float32 sums in another order
+
+
+def test_pieces_cover_the_rows_of_every_owner_once_and_as_slices_where_they_are_few():
+    draw = random.Random(0)
+    for _ in range(300):
+        sizes = [draw.randint(1, 5) for _ in range(draw.randint(1, 30))]
+        pattern = tuple(draw.randint(0, 2) for _ in sizes)
+        routing = Routing()
+        routing.start(Groups(tuple((owner,) for owner in pattern), tuple(sizes)), torch.device("cpu"))
+        owners = torch.tensor(pattern).repeat_interleave(torch.tensor(sizes))
+        served = torch.full_like(owners, -1)
+        pieces = routing.pieces(pattern)
+        for owner, rows in pieces:
+            assert (served[rows] == -1).all()
+            served[rows] = owner
+        assert torch.equal(served, owners)
+        assert routing.pieces(pattern) is pieces
+        for owner in set(pattern):
+            mine = [rows for who, rows in pieces if who == owner]
+            assert len(mine) <= MAX_RUNS and sum(isinstance(rows, torch.Tensor) for rows in mine) <= 1
 
 
 def test_registry_orders_servings_so_that_alike_ones_are_neighbours():
