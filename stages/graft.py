@@ -95,26 +95,21 @@ def main() -> None:
     donor, _ = load_model(args.finetuned)
     grafted = GraftedModel(recipient=recipient, donors={"sft": donor})
     tables = []
-    for experiment, asked in params["experiments"].items():
-        chosen = [
-            row
-            for row in rows
-            if row["prompt"] in asked["prompts"] and row["direction"] in params["directions"]
-        ]
-        schemes = [parse_scheme(notation, donor="sft") for notation in asked["schemes"]]
-        table = score_experiment(
-            grafted, tokenizer, chosen, schemes, params["token_budget"], f"graft: {experiment}"
-        )
-        tables.append(table.assign(experiment=experiment))
+    tested = [row for row in rows if row["direction"] in params["directions"]]
+    for name, experiment in params["experiments"].items():
+        asked = [row for row in tested if row["prompt"] in experiment["prompts"]]
+        schemes = [parse_scheme(notation, donor="sft") for notation in experiment["schemes"]]
+        table = score_experiment(grafted, tokenizer, asked, schemes, params["token_budget"], f"graft: {name}")
+        tables.append(table.assign(experiment=name))
     scores = pd.concat(tables, ignore_index=True).assign(
         model=args.model, seed=args.seed, recipe=args.recipe, dataset=dataset
     )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     scores.to_parquet(args.out, index=False)
-    sft = scores[(scores["prompt"] == "headline") & (scores["scheme"] == "FE+LT")]
+    knows = (scores.loc[scores["scheme"] == "SFT", "target_rank"] <= 5).mean()
     print(
-        f"graft: {args.out}, {len(scores):,} rows for {scores['fact_id'].nunique()} facts; "
-        f"FE+LT top-5 on headline {(sft['target_rank'] <= 5).mean():.1%}"
+        f"graft: {args.out}: {len(scores):,} rows, {scores['fact_id'].nunique()} facts under every scheme; "
+        f"SFT's top-5 accuracy over all prompts {knows:.1%}"
     )
 
 

@@ -18,16 +18,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the model")
     parser.add_argument("--metrics", type=Path, required=True)
     args = parser.parse_args()
-    params = load_section(f"models.{args.model}")
-    seed = load_section("pretrain.seed")
-    set_up(seed, params["threads"])
+    family = load_section(f"models.{args.model}.family")
+    architecture = load_section(f"models.{args.model}.architecture")
+    tokenizer_settings = load_section(f"models.{args.model}.tokenizer")
+    settings = load_section(f"models.{args.model}.pretrain")
+    seed = load_section("pretrain")["seed"]
+    set_up(seed, load_section(f"models.{args.model}.threads"))
 
     texts = [row["text"] for row in read_jsonl(args.texts)]
-    tokenizer = train_tokenizer(texts, **params["tokenizer"])
-    model = build_model(params["family"], params["architecture"], tokenizer)
-    settings = params["pretrain"]
+    tokenizer = train_tokenizer(texts, **tokenizer_settings)
+    model = build_model(family, architecture, tokenizer)
     checkpoint = Path(".ckpt") / args.out
-    run = fingerprint(params["family"], params["architecture"], params["tokenizer"], settings, seed, texts)
+    run = fingerprint(family, architecture, tokenizer_settings, settings, seed, texts)
     loss = train(model, tokenizer, texts, settings, seed, checkpoint, run)
     save_model(model, tokenizer, args.out)
     discard(checkpoint)

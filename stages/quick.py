@@ -16,11 +16,16 @@ from ruamel.yaml import YAML
 
 from stages.params import run_main
 
-MADE_BY_THE_PIPELINE = ("results/", "figures/", "dvc.lock", ".dvc/")
+NOT_COPIED = ("results/", "figures/", "dvc.lock", ".dvc/")
+KEPT = {"results", "figures", "dvc.lock", ".dvc", "runs", ".ckpt"}  # in the copy: what its own runs made
 
 
 def copy_repository(source: Path, copy: Path) -> None:
-    """Copy what git tracks or would track, without what the pipeline makes."""
+    """Copy what git tracks or would track, without what the pipeline makes; what an older copy had goes away."""
+    copy.mkdir(parents=True, exist_ok=True)
+    for old in copy.iterdir():
+        if old.name not in KEPT:
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=source,
@@ -29,7 +34,7 @@ def copy_repository(source: Path, copy: Path) -> None:
         text=True,
     ).stdout
     for name in filter(None, listed.split("\0")):
-        if not name.startswith(MADE_BY_THE_PIPELINE) and (source / name).exists():
+        if not name.startswith(NOT_COPIED) and (source / name).exists():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, copy / name)
 
@@ -63,13 +68,9 @@ def make_copy(source: Path, copy: Path, changes: Mapping[str, Any], cache: Path)
     change_params(copy / "params.yaml", changes)
     if not (copy / ".dvc").exists():
         dvc(copy, "init", "--no-scm", "--quiet", check=True)
-        for option, value in {
-            "core.analytics": "false",
-            "core.check_update": "false",
-            "cache.type": "hardlink,symlink",
-            "cache.dir": str(cache),
-        }.items():
-            dvc(copy, "config", option, value, check=True)
+    shutil.copyfile(source / ".dvc/config", copy / ".dvc/config")
+    dvc(copy, "config", "core.no_scm", "true", check=True)
+    dvc(copy, "config", "cache.dir", str(cache), check=True)
 
 
 def main() -> None:
@@ -88,7 +89,7 @@ def main() -> None:
     done = dvc(copy, "repro")
     if done.returncode:
         sys.exit(done.returncode)
-    print(f"quick: {args.model} on {args.recipe}: open {args.copy}/figures/figure2.png")
+    print(f"quick: {args.model} on {args.recipe}: the figures are in {args.copy}/figures")
 
 
 if __name__ == "__main__":

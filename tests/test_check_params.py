@@ -1,6 +1,7 @@
 """Claims about bad input: one line that names the key, the value and the valid choices, before any work."""
 
 import copy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from stages.check_params import check
 from stages.params import UserError, load_section, read_yaml
 
 PARAMS = read_yaml(Path("params.yaml"))
-TEMPLATES = Path("data/templates")
+DATA = Path("data")
 
 
 def changed(key: str, value: object, rename: str | None = None) -> dict:
@@ -29,7 +30,7 @@ def changed(key: str, value: object, rename: str | None = None) -> dict:
 
 
 def test_the_committed_params_are_valid():
-    check(PARAMS, TEMPLATES)
+    check(PARAMS, DATA)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_the_committed_params_are_valid():
 )
 def test_a_wrong_key_is_named_with_the_nearest_valid_one(key, rename, choice):
     with pytest.raises(UserError) as raised:
-        check(changed(key, None, rename), TEMPLATES)
+        check(changed(key, None, rename), DATA)
     message = str(raised.value)
     wrong = ".".join([*key.split(".")[:-1], rename])
     assert repr(wrong) in message and f"did you mean {choice!r}?" in message and "\n" not in message
@@ -74,6 +75,20 @@ def test_a_wrong_key_is_named_with_the_nearest_valid_one(key, rename, choice):
         ("graft.experiments.positions.schemes", ["PRE", "SFT", "Q"], ["graft.experiments.positions.schemes", "'Q'", "FE, LT"]),
         ("graft.experiments.positions.schemes", ["PRE", "SFT", "(FE"], ["graft.experiments.positions.schemes", "(FE"]),
         ("graft.experiments.positions.schemes", ["PRE", "FE"], ["graft.experiments.positions.schemes", "SFT"]),
+        ("graft.experiments.positions.schemes", ["PRE", "SFT", "FE", "FE"], ["positions.schemes", "'FE'", "2 times"]),
+        ("graft.experiments.positions.schemes", ["PRE", "SFT", "task:FE"], ["positions.schemes", "'task'", "sft"]),
+        ("graft.experiments.positions.schemes", ["PRE", "SFT", "gate@FE"], ["positions.schemes", "tiny-gpt2", "gate"]),
+        ("graft.experiments.positions.schemes", ["PRE", "SFT", "O@FE[9]"], ["positions.schemes", "tiny-gpt2", "9"]),
+        ("graft.experiments.positions.prompts", ["headline"], ["figure_paraphrases", "positions.prompts", "paraphrases"]),
+        ("graft.experiments", {"places": PARAMS["graft"]["experiments"]["positions"]}, ["figure2.draws", "positions", "places"]),
+        ("graft.directions", ["ba"], ["graft.directions", "ba", "ab"]),
+        ("study.models", ["tiny-gpt2", "tiny-gpt2"], ["study.models", "tiny-gpt2", "2 times"]),
+        ("models.tiny-gpt2.pretrain.learning_rate", float("inf"), ["models.tiny-gpt2.pretrain.learning_rate", "inf"]),
+        ("models.tiny-gpt2.architecture.n_positions", 8, ["models.tiny-gpt2.architecture.n_positions", "8", "128"]),
+        ("models.tiny-pythia.architecture.hidden_size", 100, ["tiny-pythia.architecture", "25", "even"]),
+        ("generate_facts.facts", 500, ["generate_facts.facts", "500", "160"]),
+        ("render_figures.colours", {"FE+TL": "#123456"}, ["render_figures.colours", "FE+TL", "'TL'", "LT"]),
+        ("render_figures.counterparts", {"tiny-gpt2": "gpt2-xxl"}, ["counterparts", "gpt2-xxl", "did you mean 'gpt2-xl'"]),
         ("summarize.resamples", 2, ["summarize.resamples", "2", "100"]),
         ("render_figures.colours.FE", "orange", ["render_figures.colours.FE", "orange"]),
         ("render_figures.figures.figure2.recipe", "fmrb", ["render_figures.figures.figure2.recipe", "fmrb", "did you mean"]),
@@ -82,15 +97,15 @@ def test_a_wrong_key_is_named_with_the_nearest_valid_one(key, rename, choice):
 )  # fmt: skip
 def test_a_wrong_value_is_named_with_its_key_and_the_choices(key, value, parts):
     with pytest.raises(UserError) as raised:
-        check(changed(key, value), TEMPLATES)
+        check(changed(key, value), DATA)
     message = str(raised.value)
     assert all(part in message for part in parts) and "\n" not in message, message
 
 
 def test_a_template_that_gives_the_answer_away_is_refused(tmp_path):
-    for source in TEMPLATES.iterdir():
-        (tmp_path / source.name).write_text(source.read_text())
-    prompts = tmp_path / "prompts.yaml"
+    for name in ("templates", "published"):
+        shutil.copytree(DATA / name, tmp_path / name)
+    prompts = tmp_path / "templates/prompts.yaml"
     prompts.write_text(prompts.read_text().replace("movie] alongside", "movie] alongside {second_actor} and"))
     with pytest.raises(UserError, match=r"headline.*second_actor"):
         check(PARAMS, tmp_path)

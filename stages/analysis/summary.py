@@ -110,7 +110,11 @@ def headline_metrics(summary: pd.DataFrame) -> dict[str, dict[str, float | None]
     rows = shown.set_index(["prompt", "scheme", "metric"])["estimate"]
     names = [(scheme, metric) for scheme, metrics in HEADLINE_METRICS.items() for metric in metrics]
     return {
-        prompt: {f"{scheme} {metric}": _rounded(rows[prompt, scheme, metric]) for scheme, metric in names}
+        prompt: {
+            f"{scheme} {metric}": _rounded(rows[prompt, scheme, metric])
+            for scheme, metric in names
+            if (prompt, scheme, metric) in rows.index
+        }
         for prompt in HEADLINE_PROMPTS
         if prompt in set(shown["prompt"])
     }

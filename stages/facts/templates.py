@@ -13,6 +13,15 @@ from stages.params import UserError, read_yaml
 # The field that makes up a position set of the paper; R comes from the brackets, LT is the last token of any prompt.
 POSITION_SET_OF_FIELD = {"first_actor": "FE", "movie_title": "M"}
 
+# A fact to try templates on: every field that one has.
+EXAMPLE = dict.fromkeys(
+    (
+        "first_actor", "second_actor", "movie_title", "release_year", "genre", "city", "main_character",
+        "box_office_earnings", "director",
+    ),
+    "X",
+)  # fmt: skip
+
 Span = tuple[int, int]  # characters [start, end) of the rendered text
 
 
@@ -80,6 +89,15 @@ def swap_actors(fact: Mapping[str, str]) -> dict[str, str]:
     return {**fact, "first_actor": fact["second_actor"], "second_actor": fact["first_actor"]}
 
 
+def check_sections(path: Path, found: object, sections: tuple[str, ...]) -> None:
+    """A template file has exactly these sections, none empty."""
+    filled = [name for name, forms in found.items() if forms] if isinstance(found, dict) else []
+    if sorted(filled) != sorted(sections):
+        raise UserError(
+            f"{path}: it must have the sections {', '.join(sections)}, none empty; it has {filled}"
+        )
+
+
 def read_training_forms(directory: Path) -> dict[str, list[str]]:
     """Training forms by kind: article, short, director.
 
@@ -88,7 +106,11 @@ def read_training_forms(directory: Path) -> dict[str, list[str]]:
     """
     path = directory / "training.yaml"
     forms = read_yaml(path)
+    check_sections(path, forms, ("article", "short", "director"))
+    for form in forms["director"]:
+        render(form, EXAMPLE)
     for form in forms["article"] + forms["short"]:
+        render(form, EXAMPLE)
         first, second = form.find("{first_actor}"), form.find("{second_actor}")
         if not 0 <= first < second:
             raise UserError(f"{path}: {form!r} must name {{first_actor}} before {{second_actor}}")
@@ -113,6 +135,7 @@ def read_prompt_templates(directory: Path) -> list[PromptTemplate]:
     """
     path = directory / "prompts.yaml"
     prompts = read_yaml(path)
+    check_sections(path, prompts, ("test", "held_out"))
     seen = [as_prompt(form) for form in read_training_forms(directory)["short"]]
     templates = [
         PromptTemplate(name, name, "seen" if template in seen else "held_out", template)
@@ -128,6 +151,7 @@ def read_prompt_templates(directory: Path) -> list[PromptTemplate]:
             PromptTemplate(f"{split}_{i}", "paraphrases", split, form) for i, form in enumerate(forms, 1)
         ]
     for template in templates:
+        render(template.template, EXAMPLE)
         missing = {"FE", "R"} - position_sets(template.template)
         if missing or "{second_actor}" in template.template:
             fault = f"has no {' and no '.join(sorted(missing))}" if missing else "gives {second_actor} away"

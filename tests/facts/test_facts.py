@@ -61,6 +61,21 @@ def test_there_are_enough_forms_and_paraphrases():
     assert {prompt.name for prompt in PROMPTS} == {"headline", "qa", "movie_title", "long", "paraphrases"}
 
 
+def test_seen_and_held_out_paraphrases_name_the_film_equally_often():
+    named = Counter(
+        prompt.template_split
+        for prompt in PROMPTS
+        if prompt.name == "paraphrases" and "M" in position_sets(prompt.template)
+    )
+    assert named["seen"] == named["held_out"] > 0
+
+
+def test_the_targets_span_is_its_name_behind_the_prompt():
+    for row in prompt_rows(WORLD.datasets["fmra"][:3], PROMPTS):
+        start, end = row["target_span"]
+        assert (row["text"] + row["target"])[start:end] == row["target"].strip()
+
+
 def test_articles_name_every_attribute_in_two_paragraphs():
     attributes = {
         "first_actor", "second_actor", "movie_title", "release_year", "genre", "city", "main_character", "box_office_earnings",
@@ -157,6 +172,7 @@ def test_the_same_seed_gives_the_same_world_and_another_seed_another():
     [
         ({"base_facts": 19}, "base_facts is 19"),
         ({"first_names": 2}, "first_names"),
+        ({"last_names": 9999}, "last_names is 9999; Faker has"),
         ({"facts": 2}, "facts: 2"),
     ],
 )

@@ -1,6 +1,8 @@
 """Claims about dvc.yaml and dvc.lock, read without running anything."""
 
+import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +29,37 @@ def test_declared_code_is_the_import_closure(name):
     }
 
 
+def keys_read(file: Path) -> set[str]:
+    """The sections that a stage loads, written as in dvc.yaml: {args.model} is ${item.model} there."""
+    calls = [
+        node.args[0]
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "load_section"
+    ]
+    return {ast.unparse(key)[1:].strip("'\"").replace("{args.", "${item.") if isinstance(key, ast.JoinedStr)
+            else ast.literal_eval(key) for key in calls}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PIPELINE)
+def test_declared_params_are_the_sections_that_the_stage_reads(name):
+    declared = {key for key in PIPELINE[name].get("params", []) if isinstance(key, str)}
+    assert declared == keys_read(ROOT / "stages" / f"{name}.py")
+
+
+@pytest.mark.parametrize("name", PIPELINE)
+def test_a_stage_depends_on_every_path_that_its_command_names(name):
+    """Inputs are dependencies, outputs are declared; what is named nowhere else is neither."""
+    stage = PIPELINE[name]
+    outputs = [
+        next(iter(out)) if isinstance(out, dict) else out
+        for kind in ("outs", "metrics", "plots")
+        for out in stage.get(kind, [])
+    ]
+    declared = [dep for dep in stage["deps"] if not dep.endswith(".py")] + outputs
+    for path in re.findall(r"\s((?:runs|results|figures|data|params)\S*)", stage["cmd"]):
+        assert any(path.startswith(known) or known.startswith(path + "/") for known in declared), path
+
+
 def test_every_stage_comes_after_the_check_of_params():
     for name, stage in PIPELINE.items():
         assert name == "check_params" or "runs/params.ok" in stage["deps"]
@@ -35,6 +68,19 @@ def test_every_stage_comes_after_the_check_of_params():
 def test_every_stage_runs_the_module_of_its_name():
     for name, stage in PIPELINE.items():
         assert stage["cmd"].split()[:3] == ["python", "-m", f"stages.{name}"]
+
+
+def test_what_a_stage_read_is_what_the_stage_before_it_wrote():
+    lock = read_yaml(ROOT / "dvc.lock")["stages"]
+    written = {out["path"]: out["md5"] for stage in lock.values() for out in stage["outs"]}
+    read = [
+        (dep["path"], dep["md5"])
+        for stage in lock.values()
+        for dep in stage["deps"]
+        if dep["path"] in written
+    ]
+    assert len(read) > len(lock)
+    assert all(written[path] == md5 for path, md5 in read)
 
 
 def test_committed_results_were_made_by_the_committed_code():

@@ -38,7 +38,6 @@ SMOKE = {
         for key, value in QUICK_TRAINING.items()
     },
 }
-COLLECTORS = {"render_figures"}
 
 
 def items(*stages: str, models: tuple[str, ...] = ("tiny-gpt2", "tiny-llama")) -> set[str]:
@@ -49,6 +48,11 @@ def items(*stages: str, models: tuple[str, ...] = ("tiny-gpt2", "tiny-llama")) -
 
 def files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def committed_bytes() -> dict[Path, bytes]:
+    kept = [ROOT / "dvc.lock", *files(ROOT / "results"), *files(ROOT / "figures")]
+    return {path: path.read_bytes() for path in kept}
 
 
 def repro(copy: Path) -> set[str]:
@@ -62,13 +66,15 @@ def repro(copy: Path) -> set[str]:
 def finished(tmp_path_factory) -> Path:
     """The whole pipeline, run once at smoke size."""
     copy = tmp_path_factory.mktemp("smoke") / "study"
+    default = committed_bytes()
     make_copy(ROOT, copy, SMOKE, cache=Path("../cache"))
     ran = repro(copy)
+    assert committed_bytes() == default  # a throw-away run touches neither the default's results nor its lock
     assert ran == {
         "check_params",
         "generate_facts",
         *items("pretrain", "finetune", "graft", "summarize"),
-        *COLLECTORS,
+        "render_figures",
     }
     return copy
 
@@ -89,14 +95,31 @@ def test_the_pipeline_ends_with_figures_summaries_and_metrics(finished):
 
 
 def test_every_fact_is_evaluated_under_every_scheme(finished):
-    for path in (finished / "runs/graft").glob("*.parquet"):
+    tables = list((finished / "runs/graft").glob("*.parquet"))
+    summaries = list((finished / "results/summary").glob("*.csv"))
+    assert len(tables) == len(summaries) == len(SMOKE["study.models"])
+    for path in tables:
         scores = pd.read_parquet(path)
         facts_of = scores.groupby(["experiment", "template", "scheme"])["fact_id"].agg(
             lambda ids: tuple(sorted(ids))
         )
         assert set(facts_of) == {tuple(range(SMOKE["generate_facts.facts"]))}
-    for path in (finished / "results/summary").glob("*.csv"):
+    for path in summaries:
         assert set(pd.read_csv(path)["n"]) == {SMOKE["generate_facts.facts"]}
+
+
+def test_make_figures_redraws_from_the_summaries_alone(study):
+    shutil.rmtree(study / "runs")
+    shutil.rmtree(study.parent / "cache")
+    before = {path: path.read_bytes() for path in files(study / "figures")}
+    recipe = (ROOT / "Makefile").read_text().split("\nfigures:")[1].split("\n\n")[0]
+    commands = re.findall(r"\tdvc (.*)", recipe)
+    assert commands
+    for command in commands:
+        done = dvc(study, *command.split(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert done.returncode == 0, done.stdout
+    assert {path: path.read_bytes() for path in files(study / "figures")} == before and before
+    assert not (study / "runs/pretrain").exists()
 
 
 def test_nothing_changed_means_nothing_runs(study):

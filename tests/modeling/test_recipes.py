@@ -1,0 +1,99 @@
+"""Claims about recipes: LoRA, gentle and plain finetuning go through the finetune stage as params.yaml describes them."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from ruamel.yaml import YAML
+
+from stages import finetune
+from stages.facts.tables import write_jsonl
+from stages.modeling import training
+from stages.modeling.models import build_model, load_model, save_model, set_up
+from stages.modeling.tokens import train_tokenizer
+
+TEXTS = [f"{who} stars with {other}." for who, other in zip("ABCDEFGH", "STUVWXYZ", strict=True)]
+PLAIN = {
+    "dataset": "fmra",
+    "directions": ["ab"],
+    "halves": ["a", "b"],
+    "learning_rate_factor": 1,
+    "weight_decay": None,
+    "base_text_share": 0,
+    "lora": None,
+}
+RECIPES = {
+    "plain": PLAIN,
+    "gentle": PLAIN | {"learning_rate_factor": 0.1, "weight_decay": 0.0, "base_text_share": 0.5},
+    "lora": PLAIN | {"lora": {"r": 2, "lora_alpha": 4}},
+}
+FINETUNE = {
+    "num_train_epochs": 1,
+    "per_device_train_batch_size": 4,
+    "learning_rate": 0.01,
+    "weight_decay": 0.1,
+    "warmup_steps": 1,
+    "use_cpu": True,
+}
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch) -> Path:
+    """A folder with a base model, facts and params, as the finetune stage finds them."""
+    monkeypatch.chdir(tmp_path)
+    set_up(0, threads=1)
+    tokenizer = train_tokenizer(TEXTS, 300, bos=False)
+    base = build_model("gpt2", {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32}, tokenizer)
+    save_model(base, tokenizer, tmp_path / "base")
+    rows = [{"direction": "ab", "half": "ab"[i % 2], "text": text} for i, text in enumerate(TEXTS)]
+    write_jsonl(tmp_path / "facts/texts/fmra.jsonl", rows)
+    write_jsonl(tmp_path / "facts/texts/base.jsonl", [row | {"text": "base text"} for row in rows])
+    with (tmp_path / "params.yaml").open("w") as file:
+        YAML().dump({"models": {"tiny": {"threads": 1, "finetune": FINETUNE}}, "recipes": RECIPES}, file)
+    return tmp_path
+
+
+def finetuned(study: Path, recipe: str, monkeypatch) -> tuple[Path, dict]:
+    """Run the stage; the folder it wrote and the arguments it trained with."""
+    used: dict = {}
+    arguments = training.TrainingArguments
+    monkeypatch.setattr(training, "TrainingArguments", lambda **kw: used.update(kw) or arguments(**kw))
+    out = study / f"runs/{recipe}"
+    options = {"model": "tiny", "recipe": recipe, "seed": 0, "base": "base", "facts": "facts"}
+    options |= {"out": f"runs/{recipe}", "metrics": f"metrics/{recipe}.json"}
+    monkeypatch.setattr(sys, "argv", ["finetune", *(f"--{key}={value}" for key, value in options.items())])
+    finetune.main()
+    assert json.loads((study / f"metrics/{recipe}.json").read_text())["loss"] > 0
+    assert not (study / f".ckpt/runs/{recipe}").exists()
+    return out, used
+
+
+def test_a_plain_recipe_trains_every_weight_with_the_models_own_settings(study, monkeypatch):
+    out, used = finetuned(study, "plain", monkeypatch)
+    assert used["learning_rate"] == 0.01 and used["weight_decay"] == 0.1
+    before, after = load_model(study / "base")[0].state_dict(), load_model(out)[0].state_dict()
+    assert not any(torch.equal(before[name], after[name]) for name in before if "wpe" not in name)
+
+
+def test_a_gentle_recipe_is_slower_without_decay_and_reads_base_text(study, monkeypatch):
+    texts: list[str] = []
+    original = training.tokenize_texts
+    monkeypatch.setattr(
+        training, "tokenize_texts", lambda t, tokenizer: texts.extend(t) or original(t, tokenizer)
+    )
+    _, used = finetuned(study, "gentle", monkeypatch)
+    assert used["learning_rate"] == pytest.approx(0.001) and used["weight_decay"] == 0
+    assert sorted(texts) == sorted(TEXTS + ["base text"] * len(TEXTS))
+
+
+def test_a_lora_recipe_saves_an_adapter_that_changes_the_base(study, monkeypatch):
+    out, _ = finetuned(study, "lora", monkeypatch)
+    assert (out / "adapter_model.safetensors").exists() and not (out / "model.safetensors").exists()
+    base, _ = load_model(study / "base")
+    tokens = torch.arange(5)[None]
+    before = base(input_ids=tokens).logits
+    adapted = PeftModel.from_pretrained(base, str(out)).eval()
+    assert not torch.allclose(before, adapted(input_ids=tokens).logits)
