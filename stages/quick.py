@@ -75,7 +75,7 @@ def make_copy(source: Path, copy: Path, changes: Mapping[str, Any], cache: Path)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="tiny-gemma")
+    parser.add_argument("--model", default="tiny-gpt2")
     parser.add_argument("--recipe", default="fmra")
     parser.add_argument("--copy", type=Path, default=Path(".quick"))
     args = parser.parse_args()

@@ -1,8 +1,10 @@
 """Which models may be grafted onto each other: those that differ in nothing but their weights."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from .schemes import RECIPIENT
 
 # Config entries that do not enter a forward pass without dropout.
 INERT = frozenset({
@@ -41,20 +43,25 @@ def _pairs(donor: PreTrainedModel, recipient: PreTrainedModel) -> Iterator[tuple
         yield f"the device of {key}", others[key].device, parameter.device
 
 
-def check_tokenizer(name: str, theirs: PreTrainedTokenizerBase, ours: PreTrainedTokenizerBase) -> None:
+def check_tokenizers(tokenizers: Mapping[str, PreTrainedTokenizerBase]) -> None:
     """Raises ValueError that names the first difference between a donor's tokenizer and the recipient's."""
-    their_ids, our_ids = theirs.get_vocab(), ours.get_vocab()
-    for token in sorted(their_ids.keys() | our_ids.keys(), key=lambda token: our_ids.get(token, -1)):
-        if their_ids.get(token) != our_ids.get(token):
-            raise ValueError(
-                f"tokenizer of {name!r} differs from the recipient's in token {token!r}: "
-                f"id {their_ids.get(token)}, recipient {our_ids.get(token)}"
-            )
-    for what, left, right in _tokenizer_pairs(theirs, ours):
-        if left != right:
-            raise ValueError(
-                f"tokenizer of {name!r} differs from the recipient's in {what}: {left!r}, recipient {right!r}"
-            )
+    if RECIPIENT not in tokenizers:
+        raise ValueError(f"tokenizers: the one of {RECIPIENT!r} is missing; given: {', '.join(tokenizers)}")
+    ours = tokenizers[RECIPIENT]
+    our_ids = ours.get_vocab()
+    for name, theirs in tokenizers.items():
+        their_ids = theirs.get_vocab()
+        for token in sorted(their_ids.keys() | our_ids.keys(), key=lambda token: our_ids.get(token, -1)):
+            if their_ids.get(token) != our_ids.get(token):
+                raise ValueError(
+                    f"tokenizer of {name!r} differs from the recipient's in token {token!r}: "
+                    f"id {their_ids.get(token)}, recipient {our_ids.get(token)}"
+                )
+        for what, left, right in _tokenizer_pairs(theirs, ours):
+            if left != right:
+                raise ValueError(
+                    f"tokenizer of {name!r} differs from the recipient's in {what}: {left!r}, recipient {right!r}"
+                )
 
 
 def _tokenizer_pairs(

@@ -11,7 +11,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from .attention import PACKED, looks_back_only, register_packed_attention
 from .clone import shallow_clone
-from .compatibility import check_donor, check_tokenizer
+from .compatibility import check_donor, check_tokenizers
 from .families import family_of
 from .leaves import LowRank, RoutedLeaf, RoutedLinear, Routing
 from .lora import is_lora, lora_leaves
@@ -54,8 +54,8 @@ class GraftedModel:
         if RECIPIENT in donors:
             raise ValueError(f"a donor cannot be named {RECIPIENT!r}; it is what schemes call the recipient")
         self.owners = {RECIPIENT: 0} | {name: number for number, name in enumerate(donors, start=1)}
-        for name, tokenizer in (tokenizers or {}).items():
-            check_tokenizer(name, tokenizer, (tokenizers or {})[RECIPIENT])
+        if tokenizers:
+            check_tokenizers(tokenizers)
         self.anatomy = anatomy_of(recipient, family)
         leaves = list(leaves_of(family, self.anatomy))
         sources = [

@@ -49,8 +49,6 @@ LAYER_PARTS = {
     for part in range(parts)
     for name in (ORDINALS[part], *(("last",) if part == parts - 1 else ()))
 }
-
-
 RESERVED = frozenset({"all", "PRE", "SFT", "C"})  # no position set may be named so
 NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _TOKEN = re.compile(
@@ -83,6 +81,12 @@ def parse_components(text: str) -> frozenset[str]:
     return members
 
 
+def named_components(text: str) -> frozenset[str]:
+    """The components that a text names by themselves and not as members of a group."""
+    words = (COMPONENT_NAMES[word] for word in text.lower().split("+"))
+    return frozenset(members[0] for members in words if len(members) == 1)
+
+
 def contains(expression: tuple, memberships: frozenset[str]) -> bool:
     """Whether a token that belongs to these position sets lies in the position expression."""
     kind, *rest = expression
@@ -112,6 +116,7 @@ def layer_numbers(text: str, n_layers: int | None = None) -> range | tuple[int, 
 
 
 def set_names(expression: tuple) -> frozenset[str]:
+    """The position sets that a position expression names."""
     kind, *rest = expression
     return frozenset(rest) if kind == "set" else frozenset().union(*(set_names(part) for part in rest))
 

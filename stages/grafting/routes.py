@@ -7,7 +7,7 @@ the recipient, the donors follow. Where grafts name heads, an entry is a tuple w
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .notation import UNLAYERED, contains, layer_numbers, parse_positions
+from .notation import UNLAYERED, contains, layer_numbers, named_components, parse_positions
 from .schemes import Graft, Scheme
 
 Owner = int | tuple[int, ...]
@@ -80,8 +80,7 @@ def _slots(graft: Graft, anatomy: Anatomy) -> tuple[Slot, ...]:
         for component, layer in (*anatomy.trunk, *anatomy.readout)
         if component in members and (layer in layers or component in UNLAYERED)
     )
-    named = set(str(graft.components).lower().split("+")) & members
-    if missing := sorted(named - set(anatomy.components)):
+    if missing := sorted(named_components(str(graft.components)) - set(anatomy.components)):
         has = ", ".join(anatomy.components)
         raise ValueError(f"{anatomy.family} has no component {missing[0]!r}; it has {has}")
     return taken

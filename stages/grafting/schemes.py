@@ -16,6 +16,7 @@ from .notation import (
     NotationError,
     Reader,
     layer_numbers,
+    named_components,
     parse_components,
     parse_positions,
     set_names,
@@ -56,10 +57,10 @@ class Graft:
         parse_positions(self.positions)
         parse_components(components)
         layer_numbers(layers)
-        named = [name for name in components.split("+") if name in UNLAYERED]
-        if layers != "all" and named:
+        unlayered = sorted(named_components(components) & UNLAYERED)
+        if layers != "all" and unlayered:
             raise ValueError(
-                f"graft {self}: {named[0]} belongs to no layer, so layers must be 'all', not {layers!r}"
+                f"graft {self}: {unlayered[0]} belongs to no layer, so layers must be 'all', not {layers!r}"
             )
         if heads is not None and not self.component_set <= HEADED:
             raise ValueError(f"graft {self}: heads can be chosen for q, k, v, o only, not for {components!r}")
@@ -141,7 +142,7 @@ class Prompt:
 
 
 def parse_scheme(text: str, donor: str | None = None, name: str | None = None) -> Scheme:
-    """Read scheme notation (see the top of this module).
+    """Read scheme notation (described in notation.py).
 
     donor: the donor of the parts that name none. name: the scheme's name; the text itself by default.
     Raises NotationError, which points at the character, and names what would have been valid there.

@@ -85,6 +85,8 @@ def test_tokenizers_that_differ_are_refused(pre, sft):
         ValueError, match="tokenizer of 'x' differs from the recipient's in token 'a': id 2, recipient 1"
     ):
         GraftedModel(pre, {"x": sft}, tokenizers={"recipient": ours, "x": tokenizer(["?", "b", "a"])})
+    with pytest.raises(ValueError, match="the one of 'recipient' is missing; given: x"):
+        GraftedModel(pre, {"x": sft}, tokenizers={"x": ours})
     other = tokenizer(["?", "a", "b"])
     other.backend_tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     with pytest.raises(ValueError, match="tokenizer of 'x' differs from the recipient's in"):
@@ -111,6 +113,7 @@ def test_a_component_the_family_lacks_is_refused(prompts):
         ValueError, match="scheme 'gate@LT': gpt2 has no component 'gate'; it has embed, attn_norm, q"
     ):
         grafted.score(prompts, [parse_scheme("gate@LT", donor="sft")])
-    grafted.score(
-        prompts, [parse_scheme("FFN@LT", donor="sft")]
-    )  # a group: up and down, where there is no gate
+    with pytest.raises(ValueError, match="gpt2 has no component 'gate'"):
+        grafted.score(prompts, [parse_scheme("FFN-GATE@LT", donor="sft")])
+    # The group means what there is of it: up and down.
+    grafted.score(prompts, [parse_scheme("FFN@LT", donor="sft")])

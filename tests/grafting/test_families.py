@@ -2,8 +2,10 @@
 
 import pytest
 import torch
-from tiny_models import FAMILY_NAMES, tiny_model
+from tiny_models import FAMILY_NAMES, VOCAB, tiny_model
+from transformers import AutoConfig, AutoModelForCausalLM
 
+from stages.grafting import GraftedModel, Prompt, families, parse_scheme
 from stages.grafting.families import FAMILIES
 from stages.grafting.leaves import transposed_weight
 from stages.grafting.notation import COMPONENTS
@@ -79,3 +81,34 @@ def test_slices_of_fused_projections_are_what_the_model_uses_as_query_key_and_va
         for place, nonzero in enumerate(seen.pop()):
             zeroed = [place == component and part.head in (None, head) for head in range(len(nonzero))]
             assert [not flag for flag in nonzero] == zeroed
+
+
+def test_the_example_row_of_the_docs_works(monkeypatch):
+    """The row that families.py shows for Starcoder 2, taken from its text."""
+    row = next(line for line in families.__doc__.splitlines() if line.strip().startswith('"starcoder2":'))
+    name, family = next(iter(eval("{" + row + "}", vars(families)).items()))
+    monkeypatch.setitem(FAMILIES, name, family)
+    config = AutoConfig.for_model(
+        name,
+        vocab_size=VOCAB,
+        hidden_size=24,
+        intermediate_size=40,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+    )
+    models = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(config)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter += 0.2 * torch.randn(parameter.shape)
+        models.append(model.eval())
+    prompt = Prompt(tokens=(5, 17, 3, 40))
+    schemes = [parse_scheme(text, donor="sft") for text in ("PRE", "SFT", "FFN@LT")]
+    logits = GraftedModel(models[0], {"sft": models[1]}).logits([prompt], schemes)[0]
+    for row, model in zip(logits[:2], models, strict=True):
+        with torch.no_grad():
+            expected = model(input_ids=torch.tensor([prompt.tokens])).logits[0, -1]
+        assert (row - expected).abs().max() <= 1e-5 * expected.abs().max()  # float32
+    assert (logits[2] - logits[0]).abs().max() > 0.1 and (logits[2] - logits[1]).abs().max() > 0.1

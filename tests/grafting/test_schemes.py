@@ -80,6 +80,7 @@ def test_a_graft_can_be_written_with_sequences():
         ("FE, ", 5, "expected a position set"),
         ("O@FE@LT", 5, "expected ','"),
         ("FE, embed@LT[0]", 5, "belongs to no layer"),
+        ("O+UNEMBED@LT[0]", 1, "unembed belongs to no layer"),
         ("FFN{1}@LT", 1, "heads can be chosen for q, k, v, o"),
         ("O@PRE", 3, "expected a position set"),
         ("q{1}+o{2}@LT", 5, "heads stand after the last component"),
