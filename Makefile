@@ -2,10 +2,18 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 READY := .venv/ready
+SIZE ?= tiny gpt2
+JOBS ?= 2
 
-.PHONY: repro quick check test figures clean lock
+.PHONY: repro quick families check test figures bench browser clean lock
 
-repro: check  ## the whole study: only what changed runs again
+# DVC runs one stage at a time. The items of one kind need nothing of each other, so JOBS of them run side by side, each as
+# `dvc repro --single-item`; what has not changed is not started. The last line runs, or finds done, everything else.
+repro: check  ## the whole study: only what changed runs again; JOBS items at a time
+	dvc repro generate_facts
+	@set -e; for kind in pretrain finetune graft summarize; do \
+	    dvc status --json | grep -o "\"$$kind[a-z_]*@[^\"]*\"" | xargs -P $(JOBS) -n 1 dvc --wait-for-lock repro --quiet --single-item; \
+	done
 	dvc repro
 
 check: $(READY)  ## is params.yaml valid? DVC itself reads it before any stage can say what is wrong
@@ -13,6 +21,9 @@ check: $(READY)  ## is params.yaml valid? DVC itself reads it before any stage c
 
 quick: check  ## one family, one dataset, its panel of Figure 2, in .quick/ (the default's results are not touched)
 	python -m stages.quick
+
+families: check  ## from tiny-gpt2 to tiny-llama one ingredient at a time: five more models, in .families/
+	python -m stages.families
 
 test: $(READY)  ## formatting, lint, types and tests
 	ruff format --check stages tests
@@ -24,8 +35,14 @@ figures: check  ## redraw the figures from the committed summaries, without trai
 	dvc repro --single-item check_params
 	dvc repro --single-item --force render_figures
 
+bench: $(READY)  ## times, memory and bfloat16 of the engine, in results/bench; SIZE=gpt2-xl for the big one
+	python -m stages.bench --out results/bench --size $(SIZE)
+
+browser: $(READY)  ## the report in headless Chromium, which is no Python package (Debian: apt-get install chromium), at desk and phone widths
+	python tests/reporting/browser.py results/report.html
+
 clean:  ## remove everything made here but the committed results: weights, tables, checkpoints, caches, the environment
-	rm -rf runs .ckpt .quick .venv build *.egg-info .dvc/cache .dvc/tmp .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf runs .ckpt .quick .families .venv build *.egg-info .dvc/cache .dvc/tmp .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # The lock holds everything but CUDA's own packages, which come with torch's build for GPUs: one lock for CPU and GPU.
 lock:  ## the newest versions that the pins allow, from a fresh environment

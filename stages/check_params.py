@@ -5,25 +5,26 @@ edit reruns only the stages that read the edited key.
 """
 
 import argparse
-import csv
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from itertools import chain
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAMLError
 
-from stages.facts.templates import PromptTemplate, position_sets, read_prompt_templates, read_training_forms
+from stages.analysis.claims import Claims, Evaluated, check_claims, read_claims
+from stages.analysis.metrics import METRICS
+from stages.evaluation.checks import check_setups, scheme_names
+from stages.facts.templates import PromptTemplate, read_prompt_templates, read_training_forms
 from stages.grafting.families import FAMILIES
-from stages.grafting.routes import Anatomy, resolve
-from stages.grafting.schemes import RECIPIENT, Scheme, parse_scheme
+from stages.grafting.routes import Anatomy
 from stages.params import UserError, read_yaml, run_main
-from stages.schema import ARCHITECTURES, DIVISIBLE, Experiment, Model, Params, choices, parsed
+from stages.plotting.checks import check_figures
+from stages.schema import ARCHITECTURES, DIVISIBLE, Model, Params, choices, parsed
 
-DONORS = {RECIPIENT: 0, "sft": 1}
-# What each drawing takes from which experiment.
-DRAWN_FROM = {"positions": "positions", "title": "title", "paraphrases": "positions"}
+# The finetuned models that dvc.yaml hands to every setup made of several models.
+SETUPS_NEED_RECIPES = ("fmra",)
+SETUPS_NEED_PARTS = ("b_to_a", "half_a", "half_b")
 
 
 def check_declared(key: str, names: Iterable[Any], declared: Iterable[Any]) -> None:
@@ -36,6 +37,50 @@ def check_unique(key: str, names: Iterable[object]) -> None:
     for name, count in Counter(names).items():
         if count > 1:
             raise UserError(f"{key}: {name!r} is there {count} times")
+
+
+def check_study(params: Params) -> None:
+    """What the study lists is declared, listed once, and has all that its setups are made of."""
+    study, repeats, new_form = params.study, params.study.repeats, params.study.new_form
+    for key, names, declared in (
+        ("study.models", study.models, params.models),
+        ("study.seeds", study.seeds, study.seeds),
+        ("study.recipes", study.recipes, params.recipes),
+        ("study.parts", study.parts, params.recipes),
+        ("study.setups", study.setups, params.setups),
+        ("study.repeats.models", repeats.models, study.models),
+        ("study.repeats.seeds", repeats.seeds, repeats.seeds),
+        ("study.repeats.recipes", repeats.recipes if repeats.models else [], study.recipes),
+        ("study.new_form.models", new_form.models, params.models),
+        ("study.new_form.recipes", new_form.recipes, params.recipes),
+        ("study.new_form.setups", new_form.setups, params.setups),
+    ):
+        check_declared(key, names, declared)
+        check_unique(key, names)
+    for key, names, others in (
+        ("study.parts and study.recipes", study.parts, study.recipes),
+        ("study.parts and study.new_form.recipes", study.parts, new_form.recipes),
+        ("study.setups and study.recipes", study.setups, study.recipes),
+        ("study.repeats.seeds and study.seeds", repeats.seeds, study.seeds),
+        ("study.new_form.models and study.models", new_form.models, study.models),
+    ):
+        check_unique(key, [*names, *others])
+    for key, section in (("study", study), ("study.new_form", new_form)):
+        check_declared(f"setups, of {key}.recipes", section.recipes, params.setups)
+        if section.models and section.setups:
+            check_declared(f"{key}.setups need recipes", SETUPS_NEED_RECIPES, section.recipes)
+            check_declared(f"{key}.setups need study.parts", SETUPS_NEED_PARTS, study.parts)
+    for name in new_form.models:
+        if params.models[name].base_forms != "article":
+            raise UserError(
+                f"study.new_form.models: {name!r} has base_forms 'all'; in the new-form condition it is 'article'"
+            )
+    for name in (*study.models, *new_form.models):
+        epochs = params.models[name].pretrain.num_train_epochs
+        if params.pretrain.early_epoch > epochs:
+            raise UserError(
+                f"pretrain.early_epoch is {params.pretrain.early_epoch}; models.{name} is pretrained for {epochs} epochs"
+            )
 
 
 def check_architecture(name: str, model: Model) -> Anatomy:
@@ -62,71 +107,33 @@ def check_architecture(name: str, model: Model) -> Anatomy:
     )
 
 
-def parsed_schemes(key: str, notations: list[str]) -> list[Scheme]:
-    try:
-        return [parse_scheme(notation, donor="sft") for notation in notations]
-    except ValueError as error:
-        raise UserError(f"{key}: {error}") from error
+def check_maps(params: Params) -> None:
+    """The experiments that are summarized as maps exist, by metrics that exist; the tested one is among them."""
+    for name, metrics in params.summarize.maps.items():
+        check_declared("summarize.maps", [name], params.experiments)
+        check_declared(f"summarize.maps.{name}", metrics, METRICS)
+        if "recovered_logprob" not in metrics:
+            raise UserError(f"summarize.maps.{name} lacks recovered_logprob: p-values stand beside it")
 
 
-def check_experiment(
-    name: str,
-    experiment: Experiment,
-    prompts: Mapping[str, list[PromptTemplate]],
-    anatomies: Mapping[str, Anatomy],
-) -> None:
-    """Prompts exist, schemes parse, every prompt has the position sets they name, and every model what they graft."""
-    key = f"graft.experiments.{name}"
-    check_declared(f"{key}.prompts", experiment.prompts, prompts)
-    check_unique(f"{key}.prompts", experiment.prompts)
-    check_unique(f"{key}.schemes", experiment.schemes)
-    schemes = parsed_schemes(f"{key}.schemes", experiment.schemes)
-    for scheme in schemes:
-        for template in chain.from_iterable(prompts[prompt] for prompt in experiment.prompts):
-            have = position_sets(template.template)
-            for position_set in sorted(scheme.position_sets - have):
-                raise UserError(
-                    f"{key}.schemes: {scheme.name!r} names position set {position_set!r}, which prompt "
-                    f"{template.id!r} does not have; valid: {', '.join(sorted(have))}"
-                )
-    for model, anatomy in anatomies.items():
-        try:
-            resolve(schemes, DONORS, anatomy)
-        except ValueError as error:
-            raise UserError(f"{key}.schemes: {model}: {error}") from error
-    missing = {"PRE", "SFT"} - set(experiment.schemes)
-    if missing:
-        raise UserError(
-            f"{key}.schemes lacks {' and '.join(sorted(missing))}: recovered fractions are relative to both"
+def evaluated_for(claims: Claims, params: Params, anatomies: Iterable[Anatomy]) -> Evaluated:
+    """Setup -> experiment -> (prompts, names of the schemes that every model has), of the experiments that claims name."""
+    named = {part.experiment for claim in claims.claims for part in claim.parts}
+    distinct, found = [*dict.fromkeys(anatomies)], {}
+    for experiment in named & {*params.experiments}:
+        prompts = params.experiments[experiment].prompts
+        schemes = [scheme_names(experiment, "sft", anatomy, params) for anatomy in distinct]
+        found[experiment] = (
+            prompts,
+            [name for name in schemes[0] if all(name in other for other in schemes)],
         )
-
-
-def check_figures(params: Params, published: Path) -> None:
-    """What the figures show is evaluated, and what they are coloured by and compared with exists."""
-    section, experiments = params.render_figures, params.graft.experiments
-    for name, figure in section.figures.items():
-        key = f"render_figures.figures.{name}"
-        check_declared(f"{key}.recipe", [figure.recipe], params.recipes)
-        source = DRAWN_FROM[figure.draws]
-        check_declared(f"{key}.draws: {figure.draws}", [source], experiments)
-        if figure.draws == "paraphrases":
-            check_declared(
-                f"{key}: graft.experiments.{source}.prompts", ["paraphrases"], experiments[source].prompts
-            )
-    if not {figure.recipe for figure in section.figures.values()} & set(params.study.recipes):
-        raise UserError(
-            f"study.recipes: no figure of render_figures.figures shows any of {params.study.recipes}"
-        )
-    if "ab" not in params.graft.directions:
-        raise UserError(f"graft.directions is {params.graft.directions}: the figures show ab")
-    check_declared("render_figures.counterparts", section.counterparts, params.models)
-    with published.open(encoding="utf-8") as file:
-        big = {row["model"]: None for row in csv.DictReader(file)}
-    check_declared("render_figures.counterparts", section.counterparts.values(), big)
-    for scheme in parsed_schemes("render_figures.colours", list(section.colours)):
-        check_declared(
-            f"render_figures.colours: {scheme.name!r}", sorted(scheme.position_sets), ("FE", "LT", "M", "R")
-        )
+    asked: dict = {}
+    for name, setup in params.setups.items():
+        asked[name] = {}
+        for experiment in setup.experiments:
+            prompts, names = found.get(experiment, ([], []))
+            asked[name][experiment] = ([prompt for prompt in prompts if prompt not in setup.leave_out], names)
+    return asked
 
 
 def check(values: Any, data: Path) -> Params:
@@ -136,13 +143,8 @@ def check(values: Any, data: Path) -> Params:
         UserError: the first fault, in one line that names the key, the value and the valid choices.
     """
     params = parsed(Params, values)
-    for key, names, declared in (
-        ("study.models", params.study.models, params.models),
-        ("study.recipes", params.study.recipes, params.recipes),
-        ("study.seeds", params.study.seeds, params.study.seeds),
-    ):
-        check_declared(key, names, declared)
-        check_unique(key, names)
+    check_study(params)
+    check_declared("families", params.families, params.models)
     facts = params.generate_facts
     if facts.facts > facts.base_facts:
         raise UserError(
@@ -153,11 +155,15 @@ def check(values: Any, data: Path) -> Params:
     prompts: dict[str, list[PromptTemplate]] = {}
     for template in read_prompt_templates(data / "templates"):
         prompts.setdefault(template.name, []).append(template)
-    for name, experiment in params.graft.experiments.items():
-        check_experiment(
-            name, experiment, prompts, {model: anatomies[model] for model in params.study.models}
-        )
+    study = params.study
+    evaluated = dict.fromkeys([*study.models, *study.repeats.models, *study.new_form.models])
+    for model in evaluated:
+        check_declared("study", [model], params.models)
+    check_setups(params, prompts, {model: anatomies[model] for model in evaluated})
+    check_maps(params)
     check_figures(params, data / "published/position_grafting.csv")
+    claims = read_claims(data / "claims.yaml")
+    check_claims(claims, evaluated_for(claims, params, (anatomies[model] for model in evaluated)))
     return params
 
 

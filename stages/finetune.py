@@ -22,11 +22,11 @@ def chosen(rows: list[dict], recipe: Mapping[str, Any]) -> list[dict]:
     ]
 
 
-def recipe_texts(facts: Path, recipe: Mapping[str, Any], seed: int) -> list[str]:
+def recipe_texts(facts: Path, recipe: Mapping[str, Any], base_forms: str, seed: int) -> list[str]:
     """The texts that the recipe trains on: the chosen facts' texts, and base text mixed in (E6) as a share of all texts."""
     texts = [row["text"] for row in chosen(read_jsonl(facts / f"texts/{recipe['dataset']}.jsonl"), recipe)]
     share = recipe["base_text_share"]
-    base = [row["text"] for row in read_jsonl(facts / "texts/base.jsonl")] if share else []
+    base = [row["text"] for row in read_jsonl(facts / f"texts/base_{base_forms}.jsonl")] if share else []
     mixed_in = round(len(texts) * share / (1 - share))
     return texts + random.Random(seed).choices(base, k=mixed_in) if mixed_in else texts
 
@@ -44,11 +44,12 @@ def main() -> None:
     recipe = load_section(f"recipes.{args.recipe}")
     settings = load_section(f"models.{args.model}.finetune")
     settings["learning_rate"] *= recipe["learning_rate_factor"]
+    settings["num_train_epochs"] *= recipe["epochs_factor"]
     if recipe["weight_decay"] is not None:
         settings["weight_decay"] = recipe["weight_decay"]
     set_up(args.seed, load_section(f"models.{args.model}.threads"))
 
-    texts = recipe_texts(args.facts, recipe, args.seed)
+    texts = recipe_texts(args.facts, recipe, load_section(f"models.{args.model}.base_forms"), args.seed)
     base, tokenizer = load_model(args.base)
     model: PreTrainedModel | PeftModel = base
     if recipe["lora"]:  # the saved folder is then a peft adapter, not a whole model

@@ -1,7 +1,7 @@
 """Stage generate_facts: the synthetic world, the bases' text about it, and texts and prompts for the three datasets."""
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,9 +15,11 @@ from stages.facts.templates import (
     swap_actors,
 )
 from stages.facts.world import Fact, build_world
-from stages.params import load_section, read_yaml, run_main
+from stages.params import UserError, load_section, read_yaml, run_main
 
 DIRECTIONS = ("ab", "ba")
+# What a base has read about casts: every form, or the articles only (new-form condition).
+BASE_FORMS = ("all", "article")
 
 
 def told(fact: Fact, direction: str) -> dict[str, str]:
@@ -59,16 +61,36 @@ def base_texts(facts: Iterable[Fact], forms: Mapping[str, list[str]], base_forms
     ]
 
 
-def prompt_rows(facts: Iterable[Fact], templates: list[PromptTemplate]) -> list[dict]:
-    """One row a prompt: text, target (the other actor, after a space), and exact character spans of FE, M and R in the
-    text and of the target's name behind it.
+def other_named(facts: Sequence[Fact], index: int, direction: str) -> dict[str, str]:
+    """The fields of a fact with the two actors of another: the next one, going round, whose second actor begins with
+    another letter, so that the two answers begin with different tokens.
+
+    Raises:
+        UserError: the second actors of all facts begin with the same letter.
+    """
+    fields = told(facts[index], direction)
+    for step in range(1, len(facts)):
+        other = told(facts[(index + step) % len(facts)], direction)
+        if other["second_actor"][0] != fields["second_actor"][0]:
+            return fields | {key: other[key] for key in ("first_actor", "second_actor")}
+    raise UserError(
+        f"generate_facts.facts is {len(facts)}: no fact's answer begins with another letter than fact "
+        f"{facts[index].fact_id}'s; use more facts"
+    )
+
+
+def prompt_rows(facts: Sequence[Fact], templates: list[PromptTemplate]) -> list[dict]:
+    """One row a prompt: text, target (the co-star of the actor named in it, after a space), and exact character spans of
+    FE, M and R in the text and of the target's name behind it. Where the actor is another fact's, `foil` is the co-star
+    that the title would ask for.
     """
     rows = []
-    for fact in facts:
+    for index, fact in enumerate(facts):
         for direction in DIRECTIONS:
-            fields = told(fact, direction)
-            target = " " + fields["second_actor"]
+            own = told(fact, direction)
             for template in templates:
+                fields = other_named(facts, index, direction) if template.other_name else own
+                target = " " + fields["second_actor"]
                 rendered = render(template.template, fields)
                 rows.append(
                     {
@@ -83,6 +105,7 @@ def prompt_rows(facts: Iterable[Fact], templates: list[PromptTemplate]) -> list[
                         "target_span": [len(rendered.text) + 1, len(rendered.text) + len(target)],
                         "spans": rendered.spans,
                     }
+                    | ({"foil": " " + own["second_actor"]} if template.other_name else {})
                 )
     return rows
 
@@ -103,18 +126,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for facts, texts and prompts")
     args = parser.parse_args()
     params = load_section("generate_facts")
-    base_forms = params.pop("base_forms")
 
     forms = read_training_forms(args.data / "templates")
     templates = read_prompt_templates(args.data / "templates")
     world = build_world(**params, words=read_yaml(args.data / "words.yaml"))
 
-    write_jsonl(args.out / "texts/base.jsonl", base_texts(world.base, forms, base_forms))
-    write_jsonl(args.out / "prompts/base.jsonl", prompt_rows(world.base, recall_templates(forms, base_forms)))
-    write_jsonl(args.out / "facts/base.jsonl", [asdict(fact) for fact in world.base])
+    for base_forms in BASE_FORMS:
+        write_jsonl(args.out / f"texts/base_{base_forms}.jsonl", base_texts(world.base, forms, base_forms))
+        recall = prompt_rows(world.base, recall_templates(forms, base_forms))
+        write_jsonl(args.out / f"recall/{base_forms}.jsonl", recall)
     for name, facts in world.datasets.items():
-        write_jsonl(args.out / f"facts/{name}.jsonl", [asdict(fact) for fact in facts])
         write_jsonl(args.out / f"texts/{name}.jsonl", cast_texts(facts, forms["article"] + forms["short"]))
+    for name, facts in {"base": world.base, **world.datasets}.items():
+        write_jsonl(args.out / f"facts/{name}.jsonl", [asdict(fact) for fact in facts])
         write_jsonl(args.out / f"prompts/{name}.jsonl", prompt_rows(facts, templates))
     print(
         f"generate_facts: {len(world.base)} base facts and {len(world.datasets)} datasets of {params['facts']} facts, "

@@ -19,6 +19,15 @@ from stages.params import run_main
 NOT_COPIED = ("results/", "figures/", "dvc.lock", ".dvc/")
 KEPT = {"results", "figures", "dvc.lock", ".dvc", "runs", ".ckpt"}  # in the copy: what its own runs made
 
+# Of the study only what study.models and study.recipes list: one seed, no setups of several models, no new-form condition.
+NOTHING_MORE = {
+    "study.seeds": [0],
+    "study.parts": [],
+    "study.setups": [],
+    "study.repeats.models": [],
+    "study.new_form.models": [],
+}
+
 
 def copy_repository(source: Path, copy: Path) -> None:
     """Copy what git tracks or would track, without what the pipeline makes; what an older copy had goes away."""
@@ -80,12 +89,8 @@ def main() -> None:
     parser.add_argument("--copy", type=Path, default=Path(".quick"))
     args = parser.parse_args()
     source, copy = Path.cwd(), args.copy.resolve()
-    make_copy(
-        source,
-        copy,
-        {"study.models": [args.model], "study.recipes": [args.recipe], "study.seeds": [0]},
-        cache=source / ".dvc/cache",
-    )
+    changes = NOTHING_MORE | {"study.models": [args.model], "study.recipes": [args.recipe]}
+    make_copy(source, copy, changes, cache=source / ".dvc/cache")
     done = dvc(copy, "repro")
     if done.returncode:
         sys.exit(done.returncode)

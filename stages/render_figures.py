@@ -5,37 +5,45 @@ from pathlib import Path
 
 import matplotlib
 import pandas as pd
+from tqdm import tqdm
 
 from stages.params import UserError, load_section, run_main
 from stages.plotting.figures import draw
+from stages.plotting.needs import drawn_figures
 from stages.plotting.results import read_published, read_summaries
 from stages.plotting.style import RC, save_figure
+from stages.study import summary_items
 
 
 def render(
-    summaries: pd.DataFrame, published: pd.DataFrame, study: dict, section: dict, out: Path
+    summaries: pd.DataFrame, published: dict[str, pd.DataFrame], study: dict, section: dict, out: Path
 ) -> list[str]:
-    """Draw every figure of the section whose recipe is in the study; gives the names of those written."""
-    wanted = {name: what for name, what in section["figures"].items() if what["recipe"] in study["recipes"]}
-    if not wanted:
+    """Draw every figure of the section whose setups the study has; gives the names of those written."""
+    names = drawn_figures(section["figures"], study)
+    if not names:
         raise UserError(
-            f"render_figures.figures: none has a recipe of study.recipes ({', '.join(study['recipes'])})"
+            f"render_figures.figures: none can be drawn from {', '.join([*study['recipes'], *study['setups']])}"
         )
     with matplotlib.rc_context(RC):
-        for name, what in wanted.items():
-            save_figure(draw(name, what, summaries, published, study, section), out / name)
-    return list(wanted)
+        for name in tqdm(names, desc="figures", leave=False):
+            figure = draw(name, section["figures"][name], summaries, published, study, section)
+            save_figure(figure, out / name)
+    return names
 
 
 def closing_line(out: Path, names: list[str], summaries: pd.DataFrame) -> str:
     """What was written, and the number that matters: where the two pathways together recover least."""
-    rows = summaries[(summaries["scheme"] == "FE+LT") & (summaries["metric"] == "recovered_logprob")]
-    rows = rows[rows["prompt"].isin(["headline", "qa"])].dropna(subset="estimate")
+    rows = summaries[
+        (summaries["experiment"] == "positions")
+        & (summaries["scheme"] == "FE+LT")
+        & (summaries["metric"] == "recovered_logprob")
+        & summaries["prompt"].isin(["headline", "qa"])
+    ].dropna(subset="estimate")
     line = f"{out}: {len(names)} figures ({', '.join(names)})"
     if rows.empty:
         return line
     least = rows.loc[rows["estimate"].idxmin()]
-    place = f"{least['model']}, {least['recipe']}, {least['prompt']}"
+    place = f"{least['model']}, {least['setup']}, {least['prompt']}"
     return f"{line}; FE+LT recovers at least {least['estimate']:.3f} of SFT's log-probability ({place})"
 
 
@@ -47,7 +55,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the figures")
     arguments = parser.parse_args()
     study, section = load_section("study"), load_section("render_figures")
-    summaries = read_summaries(arguments.summaries, study)
+    summaries = read_summaries(arguments.summaries, summary_items(study))
     names = render(summaries, read_published(arguments.published), study, section, arguments.out)
     print(closing_line(arguments.out, names, summaries))
 

@@ -17,6 +17,7 @@ Context = Annotated[int, Field(ge=128)]  # tokens; the longest texts have about 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Activation = Literal["gelu", "gelu_pytorch_tanh", "silu"]
 Colour = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
 
 
@@ -26,10 +27,26 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
+class Repeats(Section):
+    models: list[Name]
+    seeds: list[Seed]
+    recipes: list[Name]
+
+
+class NewForm(Section):
+    models: list[Name]
+    recipes: list[Name]
+    setups: list[Name]
+
+
 class Study(Section):
     models: Names
     seeds: Annotated[list[Seed], Field(min_length=1)]
     recipes: Names
+    parts: list[Name]
+    setups: list[Name]
+    repeats: Repeats
+    new_form: NewForm
 
 
 class GenerateFacts(Section):
@@ -38,11 +55,11 @@ class GenerateFacts(Section):
     facts: Count
     first_names: Count
     last_names: Count
-    base_forms: Literal["all", "article"]
 
 
 class Pretrain(Section):
     seed: Seed
+    early_epoch: Count
 
 
 class TokenizerSettings(Section):
@@ -79,6 +96,9 @@ class GptNeoxArchitecture(Section):
     intermediate_size: Count
     max_position_embeddings: Context
     rotary_pct: Annotated[float, Field(gt=0, le=1)]
+    use_parallel_residual: bool = True
+    tie_word_embeddings: bool = False
+    hidden_act: Activation = "gelu"
 
 
 class LlamaArchitecture(Section):
@@ -89,6 +109,14 @@ class LlamaArchitecture(Section):
     intermediate_size: Count
     max_position_embeddings: Context
     tie_word_embeddings: bool
+    hidden_act: Activation = "silu"
+
+
+class StableLmArchitecture(LlamaArchitecture):
+    """As Llama, but with LayerNorm in place of RMSNorm."""
+
+    use_qkv_bias: bool
+    rope_parameters: dict[str, Any]
 
 
 class GemmaArchitecture(Section):
@@ -105,6 +133,7 @@ ARCHITECTURES: dict[str, type[Section]] = {
     "gpt2": Gpt2Architecture,
     "gpt_neox": GptNeoxArchitecture,
     "llama": LlamaArchitecture,
+    "stablelm": StableLmArchitecture,
     "gemma": GemmaArchitecture,
 }
 # (a, b): a must be a multiple of b
@@ -116,8 +145,9 @@ DIVISIBLE = [
 
 
 class Model(Section):
-    family: Literal["gpt2", "gpt_neox", "llama", "gemma"]
+    family: Literal["gpt2", "gpt_neox", "llama", "stablelm", "gemma"]
     threads: Count
+    base_forms: Literal["all", "article"]
     architecture: dict[str, Any]  # checked by the family's class
     tokenizer: TokenizerSettings
     pretrain: TrainingSettings
@@ -134,6 +164,7 @@ class Recipe(Section):
     directions: Annotated[list[Literal["ab", "ba"]], Field(min_length=1)]
     halves: Annotated[list[Literal["a", "b"]], Field(min_length=1)]
     learning_rate_factor: Positive
+    epochs_factor: Positive
     weight_decay: NotNegative | None
     base_text_share: Share
     lora: Lora | None
@@ -141,33 +172,74 @@ class Recipe(Section):
 
 class Experiment(Section):
     prompts: Names
-    schemes: Annotated[list[str], Field(min_length=1)]
+    exact_match: list[Name]  # of these prompts the whole target is scored, of the others its first token
+    schemes: Any  # checked by stages/evaluation/settings.py
+
+
+class Setup(Section):
+    dataset: Literal["fmfa", "fmra", "rmra_shuffled", "base"]
+    halves: Annotated[list[Literal["a", "b"]], Field(min_length=1)]
+    recipient: Name  # base, early, or a recipe
+    donors: Annotated[
+        dict[Name, Name], Field(min_length=1)
+    ]  # donor -> base or a recipe; the first serves SFT
+    experiments: Names
+    leave_out: list[Name]  # prompts of its experiments that are not asked here
 
 
 class GraftSettings(Section):
     token_budget: Count
     directions: Annotated[list[Literal["ab", "ba"]], Field(min_length=1)]
-    experiments: dict[Name, Experiment]
+    draws: Count
+    seed: Seed
 
 
 class Summarize(Section):
     seed: Seed
     resamples: Annotated[int, Field(ge=100)]
+    maps: dict[Name, Names]  # experiment -> metrics
+
+
+class JudgeClaims(Section):
+    seed: Seed
+    resamples: Annotated[int, Field(ge=100)]
 
 
 class FigureSettings(Section):
-    draws: Literal["positions", "title", "paraphrases"]
-    recipe: Name
-    metric: Literal[
-        "top1_accuracy",
-        "top5_accuracy",
-        "top10_accuracy",
-        "top20_accuracy",
-        "top100_accuracy",
-        "mean_probability",
-        "recovered_top5",
-        "recovered_logprob",
+    """A figure: what kind of page of which setups, by which metric (stages/plotting/checks.py has what fits what)."""
+
+    draws: Literal[
+        "schematic",
+        "positions",
+        "metrics",
+        "setups",
+        "paraphrases",
+        "families",
+        "title",
+        "unembedding",
+        "components",
+        "hybrid",
+        "hybrid_components",
+        "patching",
+        "controls",
+        "new_form",
+        "component_map",
+        "position_map",
     ]
+    setup: Any = None  # a setup's name or a list of names; the schematic has none
+    metric: (
+        Literal[
+            "top1_accuracy",
+            "top5_accuracy",
+            "top10_accuracy",
+            "top20_accuracy",
+            "top100_accuracy",
+            "mean_probability",
+            "recovered_top5",
+            "recovered_logprob",
+        ]
+        | None
+    ) = None
 
 
 class RenderFigures(Section):
@@ -181,9 +253,13 @@ class Params(Section):
     generate_facts: GenerateFacts
     pretrain: Pretrain
     models: dict[Name, Model]
+    families: Annotated[dict[Name, str], Field(min_length=2)]
     recipes: dict[Name, Recipe]
     graft: GraftSettings
+    setups: dict[Name, Setup]
+    experiments: dict[Name, Experiment]
     summarize: Summarize
+    judge_claims: JudgeClaims
     render_figures: RenderFigures
 
 

@@ -7,30 +7,27 @@ from pathlib import Path
 import pandas as pd
 
 from stages.analysis.summary import headline_metrics, summarize
+from stages.analysis.tables import read_scores
 from stages.params import UserError, load_section, run_main
 
 
-def read_scores(path: Path) -> pd.DataFrame:
-    """Read a per-fact table (parquet); UserError if there is none."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such per-fact table; run the graft stage first")
-    try:
-        return pd.read_parquet(path)
-    except ValueError as error:  # pyarrow's word for a damaged or foreign file
-        raise UserError(f"{path}: not a parquet table") from error
-
-
 def closing_line(out: Path, summary: pd.DataFrame) -> str:
-    """What was written, and the number that matters: how much of SFT the two pathways together recover."""
-    rows = summary[(summary["scheme"] == "FE+LT") & (summary["metric"] == "recovered_logprob")]
-    line = f"{out}: {len(summary)} rows, {summary['n'].max()} facts"
+    """What was written, and the number that matters: how much of SFT FE+LT recovers, or else the best scheme."""
+    line = f"summarize: {out}: {len(summary):,} rows, {summary['n'].max()} facts"
+    rows = summary[(summary["metric"] == "recovered_logprob") & ~summary["scheme"].isin(["PRE", "SFT"])]
+    rows = rows[rows["estimate"].notna()]
     if rows.empty:
         return line
-    first = rows.iloc[0]
-    return (
-        f"{line}; {first['prompt']}: FE+LT recovers {first['estimate']:.3f} "
-        f"[{first['low']:.3f}, {first['high']:.3f}] of SFT's log-probability"
+    both = rows[rows["scheme"] == "FE+LT"]
+    row = both.iloc[0] if len(both) else rows.loc[rows["estimate"].idxmax()]
+    line += (
+        f"; {row['prompt']}: {row['scheme']} recovers {row['estimate']:.3f} "
+        f"[{row['low']:.3f}, {row['high']:.3f}] of SFT's log-probability"
     )
+    tested = summary["p_holm"].notna()
+    if tested.any():
+        line += f"; {(summary['p_holm'] <= 0.05).sum()} of {tested.sum()} cells differ from PRE"
+    return line
 
 
 def main() -> None:
@@ -42,9 +39,7 @@ def main() -> None:
     arguments = parser.parse_args()
     section = load_section("summarize")
     try:
-        summary = summarize(
-            read_scores(arguments.scores), resamples=section["resamples"], seed=section["seed"]
-        )
+        summary = summarize(read_scores(arguments.scores), **section)
     except UserError as error:
         raise UserError(f"{arguments.scores}: {error}") from error
     for path in (arguments.out, arguments.metrics):

@@ -22,6 +22,7 @@ _COMMON = {
 _GROUPED = {**_COMMON, "num_key_value_heads": 2}
 _WIDE = {**_GROUPED, "head_dim": 8}  # heads that together are wider than the model
 _WINDOW = {"sliding_window": 4}  # shorter than most test prompts
+_ROTARY = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0}
 _GPT2 = {"n_embd": 24, "n_layer": 3, "n_head": 4, "n_positions": 64}
 _CONFIGS: dict[str, dict] = {
     "gpt2": {"vocab_size": VOCAB, **_GPT2, "bos_token_id": None, "eos_token_id": None},
@@ -30,6 +31,7 @@ _CONFIGS: dict[str, dict] = {
     "mistral": {**_WIDE, **_WINDOW},
     "qwen2": _GROUPED,
     "qwen3": _WIDE,
+    "stablelm": {**_GROUPED, "use_qkv_bias": True, "rope_parameters": _ROTARY},
     "gemma": {**_WIDE, "num_key_value_heads": 1},
     "gemma2": {**_WIDE, **_WINDOW, "query_pre_attn_scalar": 8, "attn_logit_softcapping": 2.0},
     "gemma3_text": {

@@ -11,7 +11,7 @@ and a second method for those would make bars of one panel incomparable. No boot
 that the facts at hand do not show: where 3 % of the facts fail badly, both covered about .8.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,18 +50,23 @@ def wilson_interval(shares: Values) -> Interval:
 
 def mean_interval(values: Values, *, resamples: int, seed: int) -> Interval:
     """Mean over facts with its percentile bootstrap interval."""
-    return values.mean(axis=1), *_bootstrap((values,), np.mean, resamples, seed).confidence_interval
+    resampled = _bootstrap(_means_of(values), values.shape[1:], resamples, seed)
+    return values.mean(axis=1), *resampled.confidence_interval
 
 
 def median_interval(values: Values, *, resamples: int, seed: int) -> Interval:
     """Median over facts with its percentile bootstrap interval."""
-    return np.median(values, axis=1), *_bootstrap((values,), np.median, resamples, seed).confidence_interval
+    resampled = _bootstrap(_medians_of(values), values.shape[1:], resamples, seed, values.size)
+    return np.median(values, axis=1), *resampled.confidence_interval
 
 
 def median_difference_interval(a: Values, b: Values, *, resamples: int, seed: int) -> Interval:
     """median(a) - median(b) over the same facts, paired."""
-    resampled = _bootstrap((a, b), _median_difference, resamples, seed)
-    return _median_difference(a, b), *resampled.confidence_interval
+    of_a, of_b = _medians_of(a), _medians_of(b)
+    resampled = _bootstrap(
+        lambda facts, axis=-1: of_a(facts) - of_b(facts), a.shape[1:], resamples, seed, a.size
+    )
+    return np.median(a, axis=1) - np.median(b, axis=1), *resampled.confidence_interval
 
 
 def ratio_interval(numerator: Values, gap: OneScheme, *, resamples: int, seed: int) -> Interval:
@@ -72,14 +77,45 @@ def ratio_interval(numerator: Values, gap: OneScheme, *, resamples: int, seed: i
     where the mean difference is exactly 0. That is a result ("finetuning changed nothing here"), not an error
     of the input: it must not stop the other prompts.
     """
-    gaps = np.broadcast_to(gap, numerator.shape)
     estimate = np.full(len(numerator), np.nan)
     if abs(gap.mean()) > ROUNDING:
-        estimate = _ratio(numerator, gaps) + 0.0  # + 0.0: no "-0"
-    resampled_gap = _bootstrap((gap[None],), np.mean, resamples, seed).bootstrap_distribution
-    if resampled_gap.min() <= ROUNDING and resampled_gap.max() >= -ROUNDING:
+        estimate = numerator.mean(axis=1) / gap.mean() + 0.0  # + 0.0: no "-0"
+    resampled_gap = _bootstrap(_means_of(gap[None]), gap.shape, resamples, seed).bootstrap_distribution
+    if not keeps_its_sign(resampled_gap):
         return estimate, np.full_like(estimate, -np.inf), np.full_like(estimate, np.inf)
-    return estimate, *_bootstrap((numerator, gaps), _ratio, resamples, seed).confidence_interval
+    means = _means_of(np.vstack([numerator, gap]))
+
+    def ratios(facts: np.ndarray, axis: int = -1) -> np.ndarray:
+        found = means(facts)
+        return found[:-1] / found[-1]
+
+    return estimate, *_bootstrap(ratios, gap.shape, resamples, seed).confidence_interval
+
+
+def statistic_interval(
+    statistic: Callable[..., np.ndarray], tables: Sequence[Values], *, resamples: int, seed: int
+) -> tuple[float, float, float, np.ndarray]:
+    """Any statistic of means over facts: (estimate, low, high, its value in every resample).
+
+    tables: one a dataset; rows of values, one column a fact. Rows of one table share the resampled facts
+    (paired); two tables are resampled independently, for their facts are different ones. statistic gets the
+    means of every table, each (rows, samples), and gives one number a sample.
+    """
+    means = [_means_of(table) for table in tables]
+
+    def of_facts(*facts: np.ndarray, axis: int = -1) -> np.ndarray:
+        return statistic(*(mean(chosen) for mean, chosen in zip(means, facts, strict=True)))
+
+    sizes = tuple(table.shape[1] for table in tables)
+    estimate = of_facts(*(np.arange(n) for n in sizes))
+    resampled = _bootstrap(of_facts, sizes, resamples, seed)
+    low, high = resampled.confidence_interval
+    return float(estimate[0]), float(low), float(high), resampled.bootstrap_distribution
+
+
+def keeps_its_sign(resampled: np.ndarray) -> bool:
+    """Whether all resamples of a mean difference lie on one side of 0, none on it."""
+    return bool(resampled.min() > ROUNDING or resampled.max() < -ROUNDING)
 
 
 def widen_constant(interval: Interval, lowest: float, highest: float, n: int) -> Interval:
@@ -99,15 +135,20 @@ def widen_constant(interval: Interval, lowest: float, highest: float, n: int) ->
     )
 
 
-def _bootstrap(data: tuple[np.ndarray, ...], statistic: Callable, resamples: int, seed: int) -> Any:
-    """Resample facts (the last axis), the same ones for all schemes and arrays: scipy's BootstrapResult."""
+def _bootstrap(
+    statistic: Callable, facts: tuple[int, ...], resamples: int, seed: int, numbers: int = 1
+) -> Any:
+    """scipy's bootstrap over the numbers of the facts: its BootstrapResult.
+
+    statistic gets the chosen facts, (samples, facts) for each entry of `facts`, and gives (..., samples): all
+    schemes share the facts of a sample. numbers: how many the statistic holds for one sample; bounds the memory.
+    """
     return bootstrap(
-        data,
+        tuple(np.arange(n) for n in facts),
         statistic,
         n_resamples=resamples,
-        batch=max(1, BATCH_FLOATS // data[0].size),
+        batch=max(1, min(resamples, BATCH_FLOATS // numbers)),
         vectorized=True,
-        paired=True,
         axis=-1,
         confidence_level=0.95,
         method="percentile",
@@ -115,9 +156,21 @@ def _bootstrap(data: tuple[np.ndarray, ...], statistic: Callable, resamples: int
     )
 
 
-def _ratio(numerator: np.ndarray, gap: np.ndarray, axis: int = -1) -> np.ndarray:
-    return numerator.mean(axis=axis) / gap.mean(axis=axis)
+def _means_of(values: Values) -> Callable[..., np.ndarray]:
+    """Means of resampled facts. How often each fact was drawn, times its value: one product for all schemes, so
+    that a map of hundreds of schemes takes no longer than a handful."""
+
+    def means(facts: np.ndarray, axis: int = -1) -> np.ndarray:
+        samples, n = facts.reshape(-1, values.shape[1]).shape
+        cells = facts.reshape(samples, n) + n * np.arange(samples)[:, None]
+        times_drawn = np.bincount(cells.ravel(), minlength=samples * n).reshape(samples, n)
+        return values @ times_drawn.T.astype(float) / n
+
+    return means
 
 
-def _median_difference(a: np.ndarray, b: np.ndarray, axis: int = -1) -> np.ndarray:
-    return np.median(a, axis=axis) - np.median(b, axis=axis)
+def _medians_of(values: Values) -> Callable[..., np.ndarray]:
+    def medians(facts: np.ndarray, axis: int = -1) -> np.ndarray:
+        return np.median(values[:, facts], axis=-1)
+
+    return medians

@@ -1,6 +1,6 @@
 """From per-fact tables to summaries: every metric of every scheme with its 95 % interval."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,50 +17,67 @@ from stages.analysis.intervals import (
     widen_constant,
     wilson_interval,
 )
-from stages.analysis.tables import GROUP, TOP, check_scores, values_per_fact
+from stages.analysis.metrics import METRICS
+from stages.analysis.significance import TESTED, differs_from_pre
+from stages.analysis.tables import GROUP, check_scores, values_per_fact
 from stages.params import UserError
 
-# Metric -> (value per fact, how it is summarized). The order is the order of the rows.
-METRICS = {
-    **{f"top{k}_accuracy": (f"top{k}", "share") for k in TOP},
-    "mean_rank": ("rank", "mean"),
-    "median_rank": ("rank", "median"),
-    "mean_probability": ("probability", "mean"),
-    "mean_logprob": ("logprob", "mean"),
-    "mean_logit_difference": ("logit_difference", "mean"),
-    "recovered_top5": ("top5", "recovered_share"),
-    "recovered_logprob": ("logprob", "recovered"),
-}
-# What `dvc metrics show` lists for a prompt: scheme -> metrics.
+# What `dvc metrics show` lists: experiment -> scheme -> metrics, for each of its prompts that is one of
+# HEADLINE_PROMPTS. An experiment that is not here has no headline: a map is a picture, not a number.
 HEADLINE_PROMPTS = ("headline", "qa")
-HEADLINE_METRICS = {
-    "PRE": ("top5_accuracy",),
-    "SFT": ("top1_accuracy", "top5_accuracy"),
-    **{scheme: ("recovered_top5", "recovered_logprob") for scheme in ("FE", "LT", "FE+LT", "(FE+LT)^C")},
+ENDS = {"PRE": ("top5_accuracy",), "SFT": ("top1_accuracy", "top5_accuracy")}
+BOTH = ("recovered_top5", "recovered_logprob")
+EIGHT = {**ENDS, **dict.fromkeys(("FE", "LT", "FE+LT", "(FE+LT)^C"), BOTH)}
+HEADLINE: dict[str, dict[str, tuple[str, ...]]] = {
+    "positions": EIGHT,
+    "pretraining": EIGHT,
+    "components": {
+        **ENDS,
+        **dict.fromkeys((f"{part}@LT[second_half]" for part in ("ATTN+O+FFN", "O+FFN", "FFN")), BOTH),
+    },
+    "hybrid": {**ENDS, **dict.fromkeys(("NO FE", "FE ATTN", "FE FFN", "FE FULL"), BOTH)},
+    "patching": {**ENDS, **dict.fromkeys(("LT", "patch LT[4]", "patch FE+LT[all]"), BOTH)},
 }
 
 
-def summarize(scores: pd.DataFrame, *, resamples: int, seed: int) -> pd.DataFrame:
+def summarize(
+    scores: pd.DataFrame, *, resamples: int, seed: int, maps: Mapping[str, Sequence[str]] | None = None
+) -> pd.DataFrame:
     """Summarize a per-fact table: one row a (group, scheme, metric).
 
-    Columns: GROUP, scheme, metric, n, estimate, low, high. A group is a (model, seed, recipe, dataset,
-    experiment, prompt, template_split, direction); n is its number of facts, a fact's templates averaged
-    first. Shares (top-k) carry Wilson intervals, all else percentile bootstrap intervals over facts (see
-    intervals.py). Recovered fraction = (graft - PRE) / (SFT - PRE), a ratio of means over the same facts,
-    never clipped; PRE is 0 and SFT is 1 by definition, with no width; the others are widened where all facts
-    agree. NaN with an unbounded interval where SFT and PRE have the same mean. Units: log-probabilities in
-    nats, ranks from 1, the rest as fractions.
+    Columns: GROUP, scheme, metric, n, estimate, low, high, p, p_holm. A group is a (model, seed, setup,
+    dataset, experiment, prompt, template_split, direction); n is its number of facts, a fact's draws and
+    templates averaged first. Shares (top-k) carry Wilson intervals, all else percentile bootstrap intervals
+    over facts (see intervals.py). Recovered fraction = (graft - PRE) / (SFT - PRE), a ratio of means over the
+    same facts, never clipped; PRE is 0 and SFT is 1 by definition, with no width; the others are widened
+    where all facts agree. NaN with an unbounded interval where SFT and PRE have the same mean. Units:
+    log-probabilities in nats, ranks from 1, the rest as fractions.
+
+    maps: experiments of hundreds of schemes, and the metrics they are summarized by (the others: all). In
+    these every scheme is tested against PRE (see significance.py): p and p_holm are on its rows of
+    recovered_logprob, empty everywhere else.
 
     Raises:
         UserError: the table is incomplete (see check_scores).
     """
     check_scores(scores)
+    maps = maps or {}
     tables = []
     for key, rows in values_per_fact(scores).groupby(GROUP, sort=False):
         schemes, values = _arrays(rows)
-        for metric, (value, kind) in METRICS.items():
+        experiment = key[GROUP.index("experiment")]
+        metrics = maps.get(experiment, METRICS)
+        for metric in METRICS:
+            if metric not in metrics:
+                continue
+            value, kind = METRICS[metric]
             estimate, low, high = SUMMARIES[kind](values[value], schemes, resamples=resamples, seed=seed)
             columns = {"n": values[value].shape[1], "estimate": estimate, "low": low, "high": high}
+            columns |= {"p": np.nan, "p_holm": np.nan}
+            if experiment in maps and metric == TESTED:
+                columns |= dict(
+                    zip(("p", "p_holm"), differs_from_pre(values["logprob"], schemes), strict=True)
+                )
             table = pd.DataFrame({"scheme": schemes, "metric": metric, **columns})
             tables.append(pd.DataFrame([key], columns=GROUP).merge(table, how="cross"))
     return pd.concat(tables, ignore_index=True)
@@ -105,10 +122,16 @@ def paired_difference(
 
 
 def headline_metrics(summary: pd.DataFrame) -> dict[str, dict[str, float | None]]:
-    """The numbers for `dvc metrics`: {prompt: {"scheme metric": estimate}}, 4 decimals, None if undefined."""
-    shown = summary[(summary["experiment"] == "positions") & (summary["direction"] == "ab")]
+    """The numbers for `dvc metrics`: {prompt: {"scheme metric": estimate}}, 4 decimals, None if undefined.
+
+    Of the first experiment that has a headline (HEADLINE); {} if none has.
+    """
+    experiment = next((name for name in summary["experiment"].unique() if name in HEADLINE), None)
+    if experiment is None:
+        return {}
+    shown = summary[(summary["experiment"] == experiment) & (summary["direction"] == "ab")]
     rows = shown.set_index(["prompt", "scheme", "metric"])["estimate"]
-    names = [(scheme, metric) for scheme, metrics in HEADLINE_METRICS.items() for metric in metrics]
+    names = [(scheme, metric) for scheme, metrics in HEADLINE[experiment].items() for metric in metrics]
     return {
         prompt: {
             f"{scheme} {metric}": _rounded(rows[prompt, scheme, metric])

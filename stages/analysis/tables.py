@@ -1,16 +1,28 @@
 """Per-fact tables: what they must hold, and the values per fact that every summary starts from."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
+from stages.analysis.metrics import TOP
 from stages.params import UserError
 
 # One panel of a figure: within it schemes are compared on the same facts.
-GROUP = ["model", "seed", "recipe", "dataset", "experiment", "prompt", "template_split", "direction"]
-KEYS = [*GROUP, "template", "scheme", "fact_id"]
+GROUP = ["model", "seed", "setup", "dataset", "experiment", "prompt", "template_split", "direction"]
+KEYS = [*GROUP, "template", "scheme", "fact_id", "draw"]
 SCORES = ["target_rank", "target_logprob", "target_logit", "foil_logit"]
-TOP = (1, 5, 10, 20, 100)
 VALUES = [*(f"top{k}" for k in TOP), "rank", "probability", "logprob", "logit_difference"]
+
+
+def read_scores(path: Path) -> pd.DataFrame:
+    """Read a per-fact table (parquet); UserError if there is none."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such per-fact table; run the graft stage first")
+    try:
+        return pd.read_parquet(path)
+    except ValueError as error:  # pyarrow's word for a damaged or foreign file
+        raise UserError(f"{path}: not a parquet table") from error
 
 
 def check_scores(scores: pd.DataFrame) -> None:
@@ -18,8 +30,9 @@ def check_scores(scores: pd.DataFrame) -> None:
 
     Complete: all columns of KEYS and SCORES; no empty key, no score that is not finite, no rank below 1; one
     row per key; PRE and SFT in every experiment; and in every experiment the same fact ids under every
-    (prompt, template, scheme). The authors' code dropped facts silently, so that n differed between bars;
-    here that is an error.
+    (prompt, template, scheme), each with at least one draw (a short prompt may allow fewer draws of a random
+    control than a long one). The authors' code dropped facts silently, so that n differed between bars; here
+    that is an error.
     """
     if absent := [column for column in [*KEYS, *SCORES] if column not in scores.columns]:
         raise UserError(f"per-fact table: no column {', '.join(absent)}")
@@ -38,7 +51,7 @@ def check_scores(scores: pd.DataFrame) -> None:
             raise UserError(f"{column} is {first[column]} in {bad.sum()} rows, first: {_name(first)}")
     if (bad := scores.duplicated(KEYS)).any():
         raise UserError(f"{bad.sum()} duplicate rows, first: {_name(scores.iloc[int(bad.argmax())])}")
-    for _, one_run in scores.groupby(["model", "seed", "recipe", "dataset", "direction"], sort=False):
+    for _, one_run in scores.groupby(["model", "seed", "setup", "dataset", "direction"], sort=False):
         facts = list(one_run["fact_id"].unique())
         if len(facts) < 2:
             raise UserError(f"an interval needs at least 2 facts, the table has {len(facts)}")
@@ -51,14 +64,15 @@ def check_scores(scores: pd.DataFrame) -> None:
 
 def _check_every_fact_everywhere(rows: pd.DataFrame, facts: list) -> None:
     """Raise UserError unless every (prompt, template) has every scheme of the experiment on every fact."""
-    cells = rows[["prompt", "template_split", "template"]].drop_duplicates()
-    every = cells.merge(rows[["scheme"]].drop_duplicates(), how="cross")
-    if len(rows) == len(every) * len(facts):  # no duplicates here, so equal counts mean equal sets
+    keys = ["prompt", "template_split", "template", "scheme", "fact_id"]
+    # Every experiment has draw 0 of its ordinary schemes; a random control is there once a draw.
+    found = rows[keys] if (rows["draw"] == rows["draw"].iloc[0]).all() else rows[keys].drop_duplicates()
+    every = rows[keys[:3]].drop_duplicates().merge(rows[["scheme"]].drop_duplicates(), how="cross")
+    if len(found) == len(every) * len(facts):  # no duplicates here, so equal counts mean equal sets
         return
     every = every.merge(pd.DataFrame({"fact_id": facts}), how="cross")
-    keys = list(every.columns)
-    found = every.merge(rows[keys], how="left", on=keys, indicator=True)
-    missing = found[found["_merge"] == "left_only"]
+    every = every.merge(found, how="left", on=keys, indicator=True)
+    missing = every[every["_merge"] == "left_only"]
     raise UserError(f"{len(missing)} rows missing, first: {_name(missing.iloc[0])}")
 
 
@@ -67,20 +81,25 @@ def _name(row: pd.Series) -> str:
 
 
 def values_per_fact(scores: pd.DataFrame) -> pd.DataFrame:
-    """One row a (group, scheme, fact), the columns VALUES; a fact's templates of one split are averaged here.
+    """One row a (group, scheme, fact), the columns VALUES; a fact's draws and templates are averaged here.
 
     top-k columns are the share of the fact's templates with target rank <= k; probability =
-    exp(log-probability); logit_difference = target logit - foil logit. Averaging first makes the fact the
-    unit of every interval: the six paraphrases of one fact are not six independent observations. Order:
-    groups and schemes as they first appear.
+    exp(log-probability); logit_difference = target logit - foil logit. Draws of a random control are averaged
+    within their template first, then the templates of one split. Averaging first makes the fact the unit of
+    every interval: the six paraphrases of one fact are not six independent observations. So the bootstrap
+    resamples facts, each with all its templates: the templates are the ones we chose to ask, no sample of a
+    larger set that the intervals should speak about. Order: groups and schemes as they first appear.
     """
     rank = scores["target_rank"].to_numpy(float)
     logprob = scores["target_logprob"].to_numpy(float)
-    table = scores[[*GROUP, "scheme", "fact_id"]].assign(
+    keys = [*GROUP, "scheme", "fact_id"]
+    table = scores[[*keys, "template"]].assign(
         **{f"top{k}": (rank <= k).astype(float) for k in TOP},
         rank=rank,
         probability=np.exp(logprob),
         logprob=logprob,
         logit_difference=scores["target_logit"].to_numpy(float) - scores["foil_logit"].to_numpy(float),
     )
-    return table.groupby([*GROUP, "scheme", "fact_id"], sort=False)[VALUES].mean().reset_index()
+    if (scores["draw"] != scores["draw"].iloc[0]).any():
+        table = table.groupby([*keys, "template"], sort=False)[VALUES].mean().reset_index()
+    return table.groupby(keys, sort=False)[VALUES].mean().reset_index()

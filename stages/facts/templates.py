@@ -125,21 +125,28 @@ class PromptTemplate:
     name: str
     template_split: str  # seen: the form of a training text word for word; held_out: in no text
     template: str
+    other_name: bool = False  # the first actor is another fact's (a control)
 
 
 def read_prompt_templates(directory: Path) -> list[PromptTemplate]:
-    """The test prompts, then the paraphrases: seen ones are short training forms cut before the second actor.
+    """The test prompts, those with another fact's name, then the paraphrases.
+
+    Seen paraphrases are short training forms cut before the second actor.
 
     Raises:
         UserError: a prompt without first actor or relation words, or one that gives the second actor away.
     """
     path = directory / "prompts.yaml"
     prompts = read_yaml(path)
-    check_sections(path, prompts, ("test", "held_out"))
+    check_sections(path, prompts, ("test", "other_name", "held_out"))
     seen = [as_prompt(form) for form in read_training_forms(directory)["short"]]
     templates = [
         PromptTemplate(name, name, "seen" if template in seen else "held_out", template)
         for name, template in prompts["test"].items()
+    ]
+    templates += [
+        PromptTemplate(name, name, "held_out", template, other_name=True)
+        for name, template in prompts["other_name"].items()
     ]
     asked = {template.template for template in templates}
     paraphrases = {

@@ -1,6 +1,9 @@
 """Attention over packed prompts, as an attention implementation that transformers' own models call."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -9,11 +12,22 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterf
 from .packing import Batch
 
 PACKED = "packed_grafting"
+_current: ContextVar[Batch] = ContextVar("packed batch of the pass that runs")
 
 
 def register_packed_attention() -> None:
     """Make `packed_attention` known to transformers under the name PACKED (it changes no model)."""
     AttentionInterface.register(PACKED, packed_attention)
+
+
+@contextmanager
+def attending(batch: Batch) -> Iterator[None]:
+    """A pass over a packed batch. Not every model hands what its forward gets down to its attention, so this does."""
+    token = _current.set(batch)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 def packed_attention(
@@ -23,7 +37,6 @@ def packed_attention(
     value: Float[Tensor, "1 kv_head row dim"],
     attention_mask: None,
     *,
-    packed: Batch,
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
@@ -31,9 +44,9 @@ def packed_attention(
 ) -> tuple[Float[Tensor, "1 row head dim"], None]:
     """Regroup the rows of a batch by prompt, let every node attend to its ancestors, and put the rows back.
 
-    The signature is transformers' attention interface; `packed` travels through the model's forward to here.
-    A sliding window counts tokens of the prompt (depth), not nodes.
+    The signature is transformers' attention interface. A sliding window counts tokens of the prompt (depth), not nodes.
     """
+    packed = _current.get()
     grid = (packed.n_prompts, packed.n_nodes)
     mask = packed.mask(sliding_window, query.dtype)
     query, key, value = (_to_grid(states, packed, grid) for states in (query, key, value))

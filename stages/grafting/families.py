@@ -121,6 +121,7 @@ FAMILIES = {
     "mistral": _llama_like(*_PRE_NORMS, *_Q_K_V, _O, *_FFN),
     "qwen2": _llama_like(*_PRE_NORMS, *_Q_K_V, _O, *_FFN),
     "qwen3": _llama_like(*_PRE_NORMS, *_Q_K_V, *_qk_norms(token_dim=1), _O, *_FFN),
+    "stablelm": _llama_like(*_PRE_NORMS, *_Q_K_V, _O, *_FFN),
     "gemma": _llama_like(*_PRE_NORMS, *_Q_K_V, _O, *_FFN),
     "gemma2": _llama_like(*_SANDWICH_NORMS, *_Q_K_V, _O, *_FFN),
     "gemma3_text": _llama_like(*_SANDWICH_NORMS, *_Q_K_V, *_qk_norms(token_dim=2), _O, *_FFN),

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from .attention import PACKED, looks_back_only, register_packed_attention
+from .attention import PACKED, attending, looks_back_only, register_packed_attention
 from .clone import shallow_clone
 from .compatibility import check_donor, check_tokenizers
 from .families import family_of
@@ -198,9 +198,9 @@ class GraftedModel:
             tries = [plan.tries[plan.shapes[prompt]] for prompt in chosen]
             tokens = [torch.tensor([*prompts[prompt].tokens, *prompts[prompt].target]) for prompt in chosen]
             batch = build_batch(tries, tokens, plan.trunks, plan.readouts, self._device)
-            with _serving(self._trunk, batch.trunk, self._device):
+            with _serving(self._trunk, batch.trunk, self._device), attending(batch):
                 states = self._backbone(
-                    input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False, packed=batch
+                    input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False
                 ).last_hidden_state
             yield chosen, batch, states[0].index_select(0, batch.read_rows)
             done += len(chosen)

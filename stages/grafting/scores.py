@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+CACHED_LOGITS = 2**20
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -41,11 +43,18 @@ def measure(
     logits: Float[Tensor, "read vocab"], targets: Int[Tensor, " read"], foils: Int[Tensor, " read"]
 ) -> Reading:
     """Reduce the logits of some reads; foils is -1 where there is none. The result is on the CPU."""
+    if logits.device.type == "cpu":  # some at a time: intermediate results stay in the processor's cache
+        step = max(1, CACHED_LOGITS // logits.shape[1])
+        if len(logits) > step:
+            pieces = zip(logits.split(step), targets.split(step), foils.split(step), strict=True)
+            return joined([measure(*piece) for piece in pieces])
     targets, foils = targets.to(logits.device)[:, None], foils.to(logits.device)[:, None]
     target = logits.gather(1, targets)
     foil = logits.gather(1, foils.clamp(min=0)).masked_fill(foils < 0, torch.nan)
+    # Ones are added faster as floats than as booleans, and just as exactly: 2**24 is more than any vocabulary.
+    greater = (logits > target).to(logits.dtype).sum(dim=1)
     return Reading(
-        rank=1 + (logits > target).sum(dim=1).cpu(),
+        rank=1 + greater.long().cpu(),
         logprob=(target[:, 0] - logits.logsumexp(dim=1)).cpu(),
         logit=target[:, 0].cpu(),
         foil=foil[:, 0].cpu(),

@@ -15,9 +15,12 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Trainer,
+    TrainerCallback,
     TrainingArguments,
 )
 from transformers.trainer_utils import get_last_checkpoint
+
+from stages.modeling.models import save_model
 
 
 def tokenize_texts(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[dict[str, list[int]]]:
@@ -46,6 +49,17 @@ def last_whole_checkpoint(folder: Path) -> str | None:
     return get_last_checkpoint(str(folder))
 
 
+class Snapshot(TrainerCallback):
+    """Saves the model as it is after an epoch: before that epoch's checkpoint, so that a resumed run has it too."""
+
+    def __init__(self, epoch: int, path: Path, tokenizer: PreTrainedTokenizerBase):
+        self.epoch, self.path, self.tokenizer = epoch, path, tokenizer
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        if round(state.epoch) == self.epoch:
+            save_model(kwargs["model"], self.tokenizer, self.path)
+
+
 def train(
     model: PreTrainedModel | PeftModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -54,6 +68,7 @@ def train(
     seed: int,
     checkpoint: Path,
     run: str,
+    snapshot_epoch: int | None = None,
 ) -> float:
     """Train all weights of `model` in place on next-token prediction over all tokens (PAPER.md, "Finetuning").
 
@@ -61,6 +76,7 @@ def train(
         settings: TrainingArguments by name (learning rate, epochs, batch size, ...).
         checkpoint: folder for checkpoints, one an epoch; the caller discards it once the model is saved.
         run: fingerprint of the run; checkpoints of another one are discarded.
+        snapshot_epoch: after this epoch the model is saved as it is then, in checkpoint/snapshot.
 
     Returns:
         Mean loss per token over the last epoch, in nats.
@@ -87,6 +103,7 @@ def train(
         ),
         train_dataset=tokenize_texts(texts, tokenizer),
         data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False),
+        callbacks=[Snapshot(snapshot_epoch, checkpoint / "snapshot", tokenizer)] if snapshot_epoch else [],
     )
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(checkpoint))
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry][-1]

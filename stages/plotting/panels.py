@@ -1,104 +1,135 @@
-"""What one panel is made of: bars, intervals, dots, the published marker, n."""
+"""What one panel is made of: bars from zero, dots, intervals, the published marker, n."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.patheffects import AbstractPathEffect, withStroke
 
-from stages.plotting.style import bar_look
+from stages.plotting.results import NO_VALUES
+from stages.plotting.style import INTERVAL, PUBLISHED_MARK, bar_look
 
-# A white casing keeps an interval visible on a dark bar.
-CASING: list[AbstractPathEffect] = [withStroke(linewidth=1.9, foreground="white")]
-INTERVAL: dict[str, Any] = {"color": "black", "linewidth": 0.9, "path_effects": CASING, "zorder": 3}
-PUBLISHED: dict[str, Any] = {
-    "linestyle": "none",
-    "marker": "D",
-    "markersize": 3.4,
-    "markerfacecolor": "white",
-    "markeredgecolor": "black",
-    "markeredgewidth": 0.8,
-    "clip_on": False,
-    "zorder": 4,
-}
-BAR_WIDTH = 0.74
-MARKER_SHIFT = 0.2  # interval and published marker stand side by side, so that neither hides the other
+GROUP_WIDTH = 0.78  # of the bars of one scheme together; the rest parts it from the next scheme
+# Of a bar: interval and published marker stand side by side, so that neither hides the other; on the thin bars of
+# variants the marker moves more, so that no interval leaves its bar.
+SHIFTS = {False: (0.26, 0.26), True: (0.1, 0.3)}
+GREY = "#555555"
 
 
-def vertical_bars(axes: Axes, panel: pd.DataFrame, colours: dict[str, str], published: pd.Series) -> None:
-    """One bar a scheme from zero, its interval, and a diamond where there is a published value.
-
-    `panel`: index scheme, columns estimate, low, high, n. `published`: value by scheme, may be empty.
-    """
-    shift = MARKER_SHIFT if len(published) else 0
-    for x, (scheme, row) in enumerate(panel.iterrows()):
-        if _undefined(row):
-            axes.text(x, 0.02, "undefined", rotation=90, ha="center", va="bottom", color="#555555")
-            continue
-        axes.bar(x, row["estimate"], BAR_WIDTH, **bar_look(str(scheme), colours))
-        axes.vlines(x - shift, row["low"], row["high"], **INTERVAL)
-        if scheme in published.index:
-            axes.plot(x + shift, published[scheme], **PUBLISHED)
-    axes.set_xticks(range(len(panel)), list(panel.index), rotation=90)
-    axes.set_xlim(-0.6, len(panel) - 0.4)
-    _say_n(axes, panel)
-
-
-def horizontal_bars(
-    axes: Axes, panel: pd.DataFrame, colours: dict[str, str], groups: dict[str, list[str]]
+def bars(
+    axes: Axes,
+    panels: Sequence[pd.DataFrame],
+    schemes: Sequence[str],
+    colours: Mapping[str, str],
+    *,
+    published: Sequence[pd.Series] = (),
+    hues: Mapping[str, str] | None = None,
+    upright: bool = True,
 ) -> None:
-    """Bars from zero to the right, one line a scheme, each group under its name (the first group on top)."""
-    lines = [line for name, schemes in groups.items() for line in (name, *schemes)]
-    for y, scheme in enumerate(lines):
-        if scheme in groups:
-            continue
-        row = panel.loc[scheme]
-        if _undefined(row):
-            axes.text(0.02, y, "undefined", va="center", color="#555555")
-            continue
-        axes.barh(y, row["estimate"], BAR_WIDTH, **bar_look(scheme, colours))
-        axes.hlines(y, row["low"], row["high"], **INTERVAL)
-    axes.set_yticks(range(len(lines)), lines)
-    for tick, line in zip(axes.yaxis.get_major_ticks(), lines, strict=True):
-        tick.label1.set_fontstyle("italic" if line in groups else "normal")
-    axes.tick_params(axis="y", length=0)
-    axes.set_ylim(len(lines) - 0.4, -0.5)
-    _say_n(axes, panel)
+    """For each scheme a group of bars from zero, one a variant, each with its interval.
 
-
-def paired_dots(axes: Axes, panels: dict[str, pd.DataFrame], colours: dict[str, str]) -> None:
-    """For each scheme one dot a panel, side by side with intervals: the first filled, the second open."""
-    for place, panel in enumerate(panels.values()):
-        for x, (scheme, row) in enumerate(panel.iterrows()):
-            at = x + (place - 0.5) * 0.34
-            if _undefined(row):
-                axes.text(at, 0.02, "undefined", rotation=90, ha="center", va="bottom", color="#555555")
+    `panels`: one a variant; index scheme, columns estimate, low, high, n; a scheme that a variant lacks leaves
+    no gap. `published`: for each variant the values by scheme, drawn as diamonds. `hues`: the colour's name by
+    scheme where that is not the scheme itself. Upright from left to right, else lying from top to bottom.
+    """
+    thin = len(panels) > 1
+    intervals, undefined_at = [], []
+    for place, scheme in enumerate(schemes):
+        there = [variant for variant, panel in enumerate(panels) if scheme in panel.index]
+        width = GROUP_WIDTH / max(len(there), 1)
+        for order, variant in enumerate(there):
+            at = place + (order - (len(there) - 1) / 2) * width
+            row = panels[variant].loc[scheme]
+            if undefined(row):
+                undefined_at.append(at)
                 continue
-            edge = bar_look(str(scheme), colours)["facecolor"]
-            axes.vlines(at, row["low"], row["high"], color=edge, linewidth=1.4, zorder=2)
-            face = "white" if place else edge
-            axes.plot(
-                at,
-                row["estimate"],
-                marker=("o", "s")[place],
-                markersize=3.6,
-                markerfacecolor=face,
-                markeredgecolor=edge,
-                markeredgewidth=1,
-                clip_on=False,
-                zorder=3,
-            )
-    first = next(iter(panels.values()))
-    axes.set_xticks(range(len(first)), list(first.index), rotation=90)
-    axes.set_xlim(-0.6, len(first) - 0.4)
-    _say_n(axes, first)
+            look = bar_look((hues or {}).get(scheme, scheme), dict(colours), variant)
+            (axes.bar if upright else axes.barh)(at, row["estimate"], width * 0.94, **look)
+            value = published[variant].get(scheme) if published else None
+            away, aside = (0.0, 0.0) if value is None else (shift * width for shift in SHIFTS[thin])
+            side = 1 if upright else -1  # the marker to the right, or above
+            intervals.append((at - side * away, row["low"], row["high"]))
+            if value is not None:
+                mark = PUBLISHED_MARK | ({"markersize": 2.8} if thin else {})
+                axes.plot(*((at + side * aside, value) if upright else (value, at + side * aside)), **mark)
+    if intervals:
+        (axes.vlines if upright else axes.hlines)(*zip(*intervals, strict=True), **INTERVAL)
+    for at in undefined_at:
+        if upright:
+            axes.text(at, 0.02, "undefined", rotation=90, ha="center", va="bottom", color=GREY)
+        else:
+            axes.text(0.02, at, "undefined", va="center", color=GREY)
+    _name_places(axes, schemes, upright)
+    say_n(axes, panels)
 
 
-def _undefined(row: pd.Series) -> bool:
+def dots(
+    axes: Axes,
+    panels: Sequence[pd.DataFrame],
+    schemes: Sequence[str],
+    colours: Mapping[str, str],
+    published: pd.Series = NO_VALUES,
+) -> None:
+    """For each scheme one dot a variant, side by side with intervals: the first filled, the second open."""
+    for variant, panel in enumerate(panels):
+        for place, scheme in enumerate(schemes):
+            at = place + (variant - (len(panels) - 1) / 2) * 0.34
+            look = bar_look(scheme, dict(colours))
+            dot(axes, at, panel.loc[scheme], look["edgecolor"], variant)
+            if variant == 0 and scheme in published.index:
+                axes.plot(at + 0.28, published[scheme], **PUBLISHED_MARK)
+    _name_places(axes, schemes, upright=True)
+    axes.tick_params(axis="x", pad=4)  # a dot at 0 hangs over the axis
+    say_n(axes, panels)
+
+
+def dot(
+    axes: Axes,
+    at: float,
+    row: pd.Series,
+    colour: str,
+    variant: int = 0,
+    *,
+    size: float = 3.6,
+    caps: float = 0.0,
+) -> None:
+    """One estimate with its interval; the second variant is an open square; caps: half their width, in places."""
+    if undefined(row):
+        axes.text(at, 0.02, "undefined", rotation=90, ha="center", va="bottom", color=GREY)
+        return
+    axes.vlines(at, row["low"], row["high"], color=colour, linewidth=1.4, zorder=2)
+    if caps:
+        axes.hlines([row["low"], row["high"]], at - caps, at + caps, color=colour, linewidth=0.9, zorder=2)
+    axes.plot(
+        at,
+        row["estimate"],
+        marker="os^v"[variant],
+        markersize=size,
+        markerfacecolor="white" if variant else colour,
+        markeredgecolor=colour,
+        markeredgewidth=1,
+        linestyle="none",
+        clip_on=False,
+        zorder=3,
+    )
+
+
+def undefined(row: pd.Series) -> bool:
     """A recovered fraction without a bounded interval: SFT and PRE are not told apart there."""
     return not np.isfinite(row[["estimate", "low", "high"]].to_numpy(float)).all()
 
 
-def _say_n(axes: Axes, panel: pd.DataFrame) -> None:
-    axes.set_title(f"n = {panel['n'].iloc[0]}", loc="right")
+def say_n(axes: Axes, panels: Sequence[pd.DataFrame]) -> None:
+    """n over the panel's right end: one number, or one a variant where they differ."""
+    sizes = [str(panel["n"].iloc[0]) for panel in panels if len(panel)]
+    axes.set_title("n = " + " | ".join(dict.fromkeys(sizes)), loc="right")
+
+
+def _name_places(axes: Axes, schemes: Sequence[str], upright: bool) -> None:
+    if upright:
+        axes.set_xticks(range(len(schemes)), list(schemes), rotation=90)
+        axes.set_xlim(-0.6, len(schemes) - 0.4)
+    else:
+        axes.set_yticks(range(len(schemes)), list(schemes))
+        axes.tick_params(axis="y", length=0)
+        axes.set_ylim(len(schemes) - 0.4, -0.6)

@@ -1,70 +1,83 @@
 """What the figures draw: the summaries of a study, one row a bar, and the published values beside them."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from stages.params import UserError
+from stages.study import Item
 
-BAR = ["model", "dataset", "experiment", "prompt", "template_split", "scheme"]
+BAR = ["model", "setup", "dataset", "experiment", "prompt", "template_split", "scheme"]
 OUR_WORDS = {"mean_target_probability": "mean_probability", "mean_target_rank": "mean_rank"}
+PUBLISHED = ("position_grafting", "component_grafting", "hybrid_grafting")
+NO_VALUES = pd.Series(dtype=float)
 
 
-def read_summaries(folder: Path, study: dict) -> pd.DataFrame:
-    """All summaries of the study's models, seeds and recipes in one table; UserError if one is missing."""
+class Material(NamedTuple):
+    """All that a figure is drawn from."""
+
+    summaries: pd.DataFrame
+    published: dict[str, pd.DataFrame]  # by the name of the file
+    study: dict[str, Any]  # the section of params.yaml
+    section: dict[str, Any]  # render_figures of params.yaml
+
+
+def read_summaries(folder: Path, items: Sequence[Item]) -> pd.DataFrame:
+    """The summaries of all items in one table; UserError if one is missing."""
     tables = []
-    for model in study["models"]:
-        for seed in study["seeds"]:
-            for recipe in study["recipes"]:
-                path = folder / f"{model}-{seed}-{recipe}.csv"
-                if not path.is_file():
-                    raise UserError(
-                        f"{path} is missing: params.yaml's study lists {model}, seed {seed}, {recipe}"
-                    )
-                tables.append(pd.read_csv(path))
+    for model, seed, setup in items:
+        path = folder / f"{model}-{seed}-{setup}.csv"
+        if not path.is_file():
+            raise UserError(f"{path} is missing: params.yaml's study lists {model}, seed {seed}, {setup}")
+        tables.append(pd.read_csv(path))
     return pd.concat(tables, ignore_index=True)
 
 
-def read_published(folder: Path) -> pd.DataFrame:
-    """The paper's position-grafting values: dataset, model, prompt, scheme, metric, value."""
-    path = folder / "position_grafting.csv"
-    if not path.is_file():
-        raise UserError(f"{path} is missing")
-    return pd.read_csv(path).replace({"metric": OUR_WORDS})
+def read_published(folder: Path) -> dict[str, pd.DataFrame]:
+    """The paper's values by file: dataset, model, prompt, scheme, metric, value."""
+    tables = {}
+    for name in PUBLISHED:
+        path = folder / f"{name}.csv"
+        if not path.is_file():
+            raise UserError(f"{path} is missing")
+        tables[name] = pd.read_csv(path).replace({"metric": OUR_WORDS})
+    return tables
 
 
-def bars_of(summaries: pd.DataFrame, *, recipe: str, experiment: str, metric: str) -> pd.DataFrame:
-    """One row a bar: BAR, n, n_largest, seeds, estimate, low, high; direction A->B only.
+def bars_of(
+    summaries: pd.DataFrame, seeds: Sequence[int], *, setup: str, experiment: str, metric: str
+) -> pd.DataFrame:
+    """One row a bar: BAR, n, n_largest, seeds, estimate, low, high, p_holm if the summaries have it; A->B only.
 
     Several seeds become one bar: the mean of their estimates, from the lowest low to the highest high (wider
-    than any interval of the mean: with a handful of seeds their spread is not estimated, only shown).
+    than any interval of the mean: with a handful of seeds their spread is not estimated, only shown), and the
+    largest p.
 
     Raises:
         UserError: no such rows.
     """
     rows = summaries[
-        (summaries["recipe"] == recipe)
+        (summaries["setup"] == setup)
         & (summaries["experiment"] == experiment)
         & (summaries["metric"] == metric)
         & (summaries["direction"] == "ab")
+        & summaries["seed"].isin(seeds)
     ]
     if rows.empty:
-        raise UserError(f"no summary of {recipe} has experiment {experiment} with metric {metric}")
-    return (
-        rows.groupby(BAR, sort=False)
-        .agg(
-            n=("n", "min"),
-            n_largest=("n", "max"),
-            seeds=("seed", "nunique"),
-            estimate=("estimate", lambda values: values.mean(skipna=False)),
-            low=("low", lambda values: values.min(skipna=False)),
-            high=("high", lambda values: values.max(skipna=False)),
-        )
-        .reset_index()
-    )
+        raise UserError(f"no summary of {setup} has experiment {experiment} with metric {metric}")
+    groups = rows.groupby(BAR, sort=False)
+    bars = groups.agg(n=("n", "min"), n_largest=("n", "max"), seeds=("seed", "nunique"))
+    bars["estimate"] = groups["estimate"].mean(skipna=False)
+    bars["low"] = groups["low"].min(skipna=False)
+    bars["high"] = groups["high"].max(skipna=False)
+    if "p_holm" in rows:
+        bars["p_holm"] = groups["p_holm"].max(skipna=False)
+    return bars.reset_index()
 
 
-def panel_of(bars: pd.DataFrame, schemes: list[str], **where: str) -> pd.DataFrame:
+def panel_of(bars: pd.DataFrame, schemes: Sequence[str], **where: str) -> pd.DataFrame:
     """The bars of one panel in the order of `schemes`; `where` picks model, prompt, template_split.
 
     Raises:
@@ -73,13 +86,13 @@ def panel_of(bars: pd.DataFrame, schemes: list[str], **where: str) -> pd.DataFra
     for column, value in where.items():
         bars = bars[bars[column] == value]
     place = ", ".join(where.values())
-    panel = bars.set_index("scheme")
+    counts = bars["scheme"].value_counts()
     for scheme in schemes:
-        if (count := int((panel.index == scheme).sum())) != 1:
+        if (count := int(counts.get(scheme, 0))) != 1:
             raise UserError(f"summaries of {place}: {count} rows of scheme {scheme}, not one")
-    panel = panel.loc[schemes]
-    if len(counts := {*panel["n"], *panel["n_largest"]}) != 1:
-        raise UserError(f"summaries of {place}: n differs between schemes: {sorted(counts)}")
+    panel = bars.set_index("scheme").loc[list(schemes)]
+    if len(sizes := {*panel["n"], *panel["n_largest"]}) > 1:
+        raise UserError(f"summaries of {place}: n differs between schemes: {sorted(sizes)}")
     return panel
 
 

@@ -52,6 +52,17 @@ def test_duplicate_is_named(make_scores):
     assert "1 duplicate" in message and "fact004" in message and "LT" in message
 
 
+def test_facts_may_have_other_numbers_of_draws_but_not_none(make_scores):
+    scores = make_scores()
+    chosen = (scores["scheme"] == "LT") & (scores["fact_id"] != "fact003")
+    more = pd.concat([scores, scores[chosen].assign(draw=1)], ignore_index=True)
+    check_scores(more)
+    assert "1 rows missing" in refusal(
+        more[(more["scheme"] != "LT") | (more["fact_id"] != "fact004") | (more["prompt"] != "qa")]
+    )
+    assert "duplicate" in refusal(more.assign(draw=0))
+
+
 @pytest.mark.parametrize("column", ["target_rank", "target_logprob", "target_logit", "foil_logit"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_score_that_is_no_number_is_named(make_scores, column, value):

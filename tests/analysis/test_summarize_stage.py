@@ -36,8 +36,11 @@ def test_summary_is_byte_identical(run_stage):
 
 def test_summary_has_the_promised_columns_and_six_digits(run_stage):
     path, _ = run_stage()
-    columns = "model seed recipe dataset experiment prompt template_split direction scheme metric n"
-    assert pd.read_csv(path).columns.tolist() == [*columns.split(), "estimate", "low", "high"]
+    columns = (
+        "model seed setup dataset experiment prompt template_split direction scheme metric "
+        "n estimate low high p p_holm"
+    )
+    assert " ".join(pd.read_csv(path).columns) == columns
     numbers = pd.read_csv(path, dtype=str)[["estimate", "low", "high"]].stack()
     digits = numbers.str.replace(r"e.*|[-.]", "", regex=True).str.lstrip("0")
     assert digits.str.len().max() == 6

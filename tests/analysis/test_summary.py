@@ -195,3 +195,15 @@ def test_headline_metrics_are_the_summarys_numbers_rounded(make_scores):
                 row_of(summary, prompt=prompt, scheme=scheme, metric=metric)["estimate"], 4
             )
     assert {"PRE top5_accuracy", "SFT top1_accuracy", "FE+LT recovered_logprob"} <= set(metrics["qa"])
+
+
+def test_headline_of_a_setup_without_positions_is_its_own_or_nothing(make_scores):
+    scores = make_scores().query("experiment == 'positions' and prompt == 'headline'")
+    hybrid = scores.assign(
+        experiment="hybrid", scheme=scores["scheme"].replace({"FE": "NO FE", "LT": "FE ATTN"})
+    )
+    numbers = headline_metrics(summarize(hybrid, **BOOTSTRAP))
+    assert {"SFT top5_accuracy", "NO FE recovered_logprob", "FE ATTN recovered_top5"} <= set(
+        numbers["headline"]
+    )
+    assert headline_metrics(summarize(scores.assign(experiment="heads"), **BOOTSTRAP)) == {}

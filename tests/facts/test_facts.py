@@ -1,6 +1,7 @@
 """Claims about the synthetic world, its texts and its prompts."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,9 @@ def test_there_are_enough_forms_and_paraphrases():
     splits = Counter(prompt.template_split for prompt in PROMPTS if prompt.name == "paraphrases")
     assert len(FORMS["article"]) >= 6 and len(FORMS["short"]) >= 6
     assert splits["seen"] >= 6 and splits["held_out"] >= 6
-    assert {prompt.name for prompt in PROMPTS} == {"headline", "qa", "movie_title", "long", "paraphrases"}
+    assert {prompt.name for prompt in PROMPTS} == {
+        "headline", "qa", "movie_title", "long", "movie_title_other_name", "paraphrases",
+    }  # fmt: skip
 
 
 def test_seen_and_held_out_paraphrases_name_the_film_equally_often():
@@ -103,13 +106,36 @@ def test_a_held_out_prompt_is_in_no_text_and_a_seen_one_begins_one():
 
 def test_prompts_ask_for_the_other_actor_from_both_sides():
     fact = WORLD.datasets["fmfa"][0]
-    rows = [row for row in prompt_rows([fact], PROMPTS) if row["prompt"] == "headline"]
-    assert [(row["direction"], row["target"]) for row in rows] == [
+    rows = [row for row in prompt_rows(WORLD.datasets["fmfa"], PROMPTS) if row["prompt"] == "headline"]
+    assert [(row["direction"], row["target"]) for row in rows[:2]] == [
         ("ab", f" {fact.second_actor}"),
         ("ba", f" {fact.first_actor}"),
     ]
     assert rows[0]["text"].startswith(fact.first_actor) and rows[1]["text"].startswith(fact.second_actor)
     assert swap_actors(swap_actors(told(fact, "ab"))) == told(fact, "ab")
+
+
+def test_another_name_beside_a_title_asks_for_the_names_co_star_and_the_titles_is_the_foil():
+    facts = WORLD.datasets["fmra"]
+    rows = [row for row in prompt_rows(facts, PROMPTS) if row["prompt"] == "movie_title_other_name"]
+    assert len(rows) == 2 * len(facts)
+    for row in rows:
+        fact = facts[row["fact_id"]]
+        (start, end), (title_start, title_end) = row["spans"]["FE"][0], row["spans"]["M"][0]
+        other = next(
+            each for each in facts if row["text"][start:end] in (each.first_actor, each.second_actor)
+        )
+        assert other != fact and row["text"][title_start:title_end] == fact.movie_title
+        cast = (other.first_actor, other.second_actor)
+        assert {row["text"][start:end], row["target"].strip()} == set(cast)
+        assert row["foil"].strip() == (fact.second_actor if row["direction"] == "ab" else fact.first_actor)
+        assert row["foil"][1] != row["target"][1]  # other letters, so other first tokens
+
+
+def test_facts_whose_answers_all_begin_alike_have_no_other_name():
+    alike = [replace(fact, second_actor=f"Ann {i}") for i, fact in enumerate(WORLD.base[:3])]
+    with pytest.raises(UserError, match="facts is 3: no fact's answer begins with another letter"):
+        prompt_rows(alike, PROMPTS)
 
 
 def test_names_and_titles_are_unique():

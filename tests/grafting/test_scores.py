@@ -5,6 +5,7 @@ import torch
 from tiny_models import tiny_model
 
 from stages.grafting import GraftedModel, Prompt, Scheme, parse_scheme
+from stages.grafting import scores as scores_module
 from stages.grafting.scores import measure
 
 PRE_SFT = [parse_scheme(text, donor="sft") for text in ("PRE", "SFT")]
@@ -120,3 +121,19 @@ def test_bfloat16_models_are_scored_and_scores_are_float32(prompts):
     assert scores.target_logit.dtype == torch.float32
     # bfloat16 has 8 bits of mantissa; logits are of size 10 after three layers.
     torch.testing.assert_close(scores.target_logit, expected.target_logit, rtol=0.05, atol=0.5)
+
+
+def test_reading_some_logits_at_a_time_changes_no_number(monkeypatch):
+    logits = torch.randn(7, 50, generator=torch.Generator().manual_seed(0)).round(decimals=1)  # with ties
+    targets, foils = torch.arange(7), torch.tensor([-1, 3, 4, 5, 6, 7, 8])
+    whole = measure(logits, targets, foils)
+    ranks = [
+        1 + sum(value > row[target] for value in row) for row, target in zip(logits, targets, strict=True)
+    ]
+    assert whole.rank.tolist() == ranks
+    monkeypatch.setattr(scores_module, "CACHED_LOGITS", 100)
+    pieces = measure(logits, targets, foils)
+    for name in ("rank", "logprob", "logit", "foil", "top1"):
+        torch.testing.assert_close(
+            getattr(pieces, name), getattr(whole, name), rtol=0, atol=0, equal_nan=True
+        )

@@ -21,13 +21,15 @@ PLAIN = {
     "directions": ["ab"],
     "halves": ["a", "b"],
     "learning_rate_factor": 1,
+    "epochs_factor": 1,
     "weight_decay": None,
     "base_text_share": 0,
     "lora": None,
 }
 RECIPES = {
     "plain": PLAIN,
-    "gentle": PLAIN | {"learning_rate_factor": 0.1, "weight_decay": 0.0, "base_text_share": 0.5},
+    "gentle": PLAIN
+    | {"learning_rate_factor": 0.1, "epochs_factor": 3, "weight_decay": 0.0, "base_text_share": 0.5},
     "lora": PLAIN | {"lora": {"r": 2, "lora_alpha": 4}},
 }
 FINETUNE = {
@@ -50,9 +52,10 @@ def study(tmp_path, monkeypatch) -> Path:
     save_model(base, tokenizer, tmp_path / "base")
     rows = [{"direction": "ab", "half": "ab"[i % 2], "text": text} for i, text in enumerate(TEXTS)]
     write_jsonl(tmp_path / "facts/texts/fmra.jsonl", rows)
-    write_jsonl(tmp_path / "facts/texts/base.jsonl", [row | {"text": "base text"} for row in rows])
+    write_jsonl(tmp_path / "facts/texts/base_all.jsonl", [row | {"text": "base text"} for row in rows])
+    model = {"threads": 1, "base_forms": "all", "finetune": FINETUNE}
     with (tmp_path / "params.yaml").open("w") as file:
-        YAML().dump({"models": {"tiny": {"threads": 1, "finetune": FINETUNE}}, "recipes": RECIPES}, file)
+        YAML().dump({"models": {"tiny": model}, "recipes": RECIPES}, file)
     return tmp_path
 
 
@@ -78,7 +81,7 @@ def test_a_plain_recipe_trains_every_weight_with_the_models_own_settings(study, 
     assert not any(torch.equal(before[name], after[name]) for name in before if "wpe" not in name)
 
 
-def test_a_gentle_recipe_is_slower_without_decay_and_reads_base_text(study, monkeypatch):
+def test_a_gentle_recipe_is_slower_and_longer_without_decay_and_reads_base_text(study, monkeypatch):
     texts: list[str] = []
     original = training.tokenize_texts
     monkeypatch.setattr(
@@ -86,6 +89,7 @@ def test_a_gentle_recipe_is_slower_without_decay_and_reads_base_text(study, monk
     )
     _, used = finetuned(study, "gentle", monkeypatch)
     assert used["learning_rate"] == pytest.approx(0.001) and used["weight_decay"] == 0
+    assert used["num_train_epochs"] == 3
     assert sorted(texts) == sorted(TEXTS + ["base text"] * len(TEXTS))
 
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from stages.evaluation.prompts import encode_rows, foils
 from stages.facts.templates import read_prompt_templates, read_training_forms
 from stages.facts.world import build_world
 from stages.generate_facts import base_texts, prompt_rows
-from stages.graft import encode_rows, foils
 from stages.modeling.tokens import BOS, first_target_token, train_tokenizer
 from stages.params import UserError, read_yaml
 
@@ -70,11 +70,12 @@ def test_a_span_that_cuts_a_token_is_an_error_that_names_the_fact(tokenizer):
 
 
 def test_a_foil_is_another_facts_target_with_another_first_token(tokenizer):
-    prompts = encode_rows(tokenizer, ROWS)
-    for row, prompt in zip(ROWS, prompts, strict=True):
+    rows = [row for row in ROWS if "foil" not in row]
+    prompts = encode_rows(tokenizer, rows)
+    for row, prompt in zip(rows, prompts, strict=True):
         same_question = [
             other.target[0]
-            for other_row, other in zip(ROWS, prompts, strict=True)
+            for other_row, other in zip(rows, prompts, strict=True)
             if (other_row["template"], other_row["direction"]) == (row["template"], row["direction"])
         ]
         assert prompt.foil != prompt.target[0] and prompt.foil in same_question

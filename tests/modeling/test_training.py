@@ -28,7 +28,7 @@ TOKENIZER = train_tokenizer(TEXTS, 300, bos=False)
 def trained(checkpoint: Path, run: str = "x", **settings) -> tuple[dict[str, torch.Tensor], float]:
     set_up(0, threads=1)
     model = build_model("gpt2", ARCHITECTURE, TOKENIZER)
-    loss = train(model, TOKENIZER, TEXTS, SETTINGS | settings, 0, checkpoint, run)
+    loss = train(model, TOKENIZER, TEXTS, SETTINGS | settings, 0, checkpoint, run, snapshot_epoch=1)
     return model.state_dict(), loss
 
 
@@ -52,7 +52,8 @@ def killed(tmp_path, monkeypatch) -> Path:
 
     class Fragile(Trainer):
         def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs, callbacks=[KillAfterEpoch()])
+            super().__init__(*args, **kwargs)
+            self.add_callback(KillAfterEpoch())
 
     with monkeypatch.context() as patched:
         patched.setattr(training, "Trainer", Fragile)
@@ -91,6 +92,16 @@ def test_a_killed_run_resumes_to_the_same_bits(killed, tmp_path, steps):
     assert killed.exists()  # until the caller has saved the model
     discard(killed)
     assert not killed.exists()
+
+
+def test_the_model_early_in_training_is_kept_also_by_a_resumed_run(killed, tmp_path):
+    whole, _ = trained(tmp_path / "whole")
+    early = load_model(tmp_path / "whole/snapshot")[0].state_dict()
+    assert not same(early, whole)
+    at_the_kill = load_model(killed / "checkpoint-4")[0].state_dict()
+    trained(killed)
+    for kept in (at_the_kill, load_model(killed / "snapshot")[0].state_dict()):
+        assert same(early, kept)
 
 
 @pytest.mark.parametrize("state", [None, '{"epoch": 1'])
@@ -163,7 +174,9 @@ def facts(tmp_path) -> Path:
         for direction in ("ab", "ba")
     ]
     write_jsonl(tmp_path / "texts/fmra.jsonl", rows)
-    write_jsonl(tmp_path / "texts/base.jsonl", [row | {"text": f"base {i}"} for i, row in enumerate(rows)])
+    write_jsonl(
+        tmp_path / "texts/base_all.jsonl", [row | {"text": f"base {i}"} for i, row in enumerate(rows)]
+    )
     return tmp_path
 
 
@@ -180,10 +193,10 @@ BOTH = {"dataset": "fmra", "directions": ["ab", "ba"], "halves": ["a", "b"], "ba
     ],
 )
 def test_a_recipe_trains_on_its_directions_and_halves(facts, change, texts):
-    assert recipe_texts(facts, BOTH | change, seed=0) == texts
+    assert recipe_texts(facts, BOTH | change, "all", seed=0) == texts
 
 
 def test_a_gentle_recipe_mixes_in_base_text(facts):
-    texts = recipe_texts(facts, BOTH | {"base_text_share": 0.5}, seed=0)
+    texts = recipe_texts(facts, BOTH | {"base_text_share": 0.5}, "all", seed=0)
     assert len(texts) == 16 and sum(text.startswith("base") for text in texts) == 8
-    assert texts == recipe_texts(facts, BOTH | {"base_text_share": 0.5}, seed=0)
+    assert texts == recipe_texts(facts, BOTH | {"base_text_share": 0.5}, "all", seed=0)

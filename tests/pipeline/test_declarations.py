@@ -5,23 +5,47 @@ import json
 import re
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 from closure import ROOT, import_closure
 
 from stages.params import read_yaml
+from stages.study import summary_items
 
 PIPELINE = read_yaml(ROOT / "dvc.yaml")["stages"]
+PARAMS = read_yaml(ROOT / "params.yaml")
 
 
 def declared_code(stage: dict) -> set[Path]:
     return {ROOT / dep for dep in stage["deps"] if dep.endswith(".py")}
 
 
+def listed(key: str) -> list:
+    """What a matrix runs over: ${study.models} and so on."""
+    node: Any = PARAMS
+    for part in key[2:-1].split("."):
+        node = node[part]
+    return node
+
+
+def module_of(stage: dict) -> Path:
+    """The file that a stage's command runs: python -m stages.NAME ..."""
+    python, flag, module = stage["cmd"].split()[:3]
+    assert (python, flag) == ("python", "-m")
+    return ROOT / (module.replace(".", "/") + ".py")
+
+
+def test_every_stage_runs_the_module_that_its_name_begins_with():
+    for name, stage in PIPELINE.items():
+        assert name == module_of(stage).stem or name.startswith(module_of(stage).stem + "_")
+
+
 @pytest.mark.parametrize("name", PIPELINE)
 def test_declared_code_is_the_import_closure(name):
-    closure = import_closure(ROOT / "stages" / f"{name}.py")
+    closure = import_closure(module_of(PIPELINE[name]))
     declared = declared_code(PIPELINE[name])
     assert {str(path.relative_to(ROOT)) for path in declared} == {
         str(path.relative_to(ROOT)) for path in closure
@@ -29,20 +53,53 @@ def test_declared_code_is_the_import_closure(name):
 
 
 def keys_read(file: Path) -> set[str]:
-    """The sections that a stage loads, written as in dvc.yaml: {args.model} is ${item.model} there."""
+    """The sections that a stage loads; what it fills in is a *."""
     calls = [
         node.args[0]
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "load_section"
     ]
-    return {ast.unparse(key)[1:].strip("'\"").replace("{args.", "${item.") if isinstance(key, ast.JoinedStr)
-            else ast.literal_eval(key) for key in calls}  # fmt: skip
+    return {
+        "".join(part.value if isinstance(part, ast.Constant) else "*" for part in key.values)
+        if isinstance(key, ast.JoinedStr)
+        else ast.literal_eval(key)
+        for key in calls
+    }
 
 
 @pytest.mark.parametrize("name", PIPELINE)
 def test_declared_params_are_the_sections_that_the_stage_reads(name):
-    declared = {key for key in PIPELINE[name].get("params", []) if isinstance(key, str)}
-    assert declared == keys_read(ROOT / "stages" / f"{name}.py")
+    keys = [key for key in PIPELINE[name].get("params", []) if isinstance(key, str)]
+    filled_in = {re.sub(r"\$\{item\.\w+\}", "*", key) for key in keys}
+    declared = {re.sub(r"^experiments\.\w+$", "experiments.*", key) for key in filled_in}
+    assert declared == keys_read(module_of(PIPELINE[name]))
+
+
+@pytest.mark.parametrize("name", [name for name in PIPELINE if name.startswith("graft")])
+def test_a_graft_stage_declares_the_experiments_of_its_setups(name):
+    *_, over = PIPELINE[name]["matrix"].values()
+    setups = listed(over)
+    used = {
+        f"experiments.{experiment}"
+        for setup in setups
+        for experiment in PARAMS["setups"][setup]["experiments"]
+    }
+    declared = {
+        key for key in PIPELINE[name]["params"] if isinstance(key, str) and key.startswith("experiments.")
+    }
+    assert used <= declared and setups
+    if name in ("graft", "graft_setups"):
+        assert used == declared
+
+
+def test_the_summaries_are_those_that_the_study_module_lists():
+    items = [
+        (model, seed, setup)
+        for name, stage in PIPELINE.items()
+        if name.startswith("summarize")
+        for model, seed, setup in product(*(listed(key) for key in stage["matrix"].values()))
+    ]
+    assert sorted(items) == sorted(summary_items(PARAMS["study"])) and len(set(items)) == len(items)
 
 
 @pytest.mark.parametrize("name", PIPELINE)
@@ -62,11 +119,6 @@ def test_a_stage_depends_on_every_path_that_its_command_names(name):
 def test_every_stage_comes_after_the_check_of_params():
     for name, stage in PIPELINE.items():
         assert name == "check_params" or "runs/params.ok" in stage["deps"]
-
-
-def test_every_stage_runs_the_module_of_its_name():
-    for name, stage in PIPELINE.items():
-        assert stage["cmd"].split()[:3] == ["python", "-m", f"stages.{name}"]
 
 
 def test_what_a_stage_read_is_what_the_stage_before_it_wrote():

@@ -1,14 +1,18 @@
 """Claims about the pipeline as a whole, at smoke size, in copies in temporary directories."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from stages.quick import change_params, dvc, make_copy
+from stages.params import read_yaml
+from stages.quick import NOTHING_MORE, change_params, dvc, make_copy
+from stages.study import summary_items
 
 ROOT = Path(__file__).parents[2]
 QUICK_TRAINING = {
@@ -18,26 +22,31 @@ QUICK_TRAINING = {
     "weight_decay": 0.0,
     "warmup_steps": 1,
 }
-SMOKE = {
-    "study.models": ["tiny-gpt2", "tiny-llama"],
-    "study.recipes": ["fmra"],
+SMALL = {
     "generate_facts.base_facts": 12,
     "generate_facts.facts": 6,
+    "pretrain.early_epoch": 1,
     "models.tiny-gpt2.architecture.n_embd": 16,
-    "models.tiny-gpt2.architecture.n_layer": 2,
+    "models.tiny-gpt2-new.architecture.n_embd": 16,
     "models.tiny-llama.architecture.hidden_size": 16,
-    "models.tiny-llama.architecture.num_hidden_layers": 2,
     "models.tiny-llama.architecture.intermediate_size": 32,
     "summarize.resamples": 100,
-    "models.tiny-gpt2.threads": 1,
-    "models.tiny-llama.threads": 1,
+    "judge_claims.resamples": 100,
     **{
         f"models.{model}.{stage}.{key}": value
-        for model in ("tiny-gpt2", "tiny-llama")
+        for model in ("tiny-gpt2", "tiny-gpt2-new", "tiny-llama")
         for stage in ("pretrain", "finetune")
         for key, value in QUICK_TRAINING.items()
     },
 }
+SMOKE = SMALL | NOTHING_MORE | {"study.models": ["tiny-gpt2", "tiny-llama"], "study.recipes": ["fmra"]}
+# One item, at least, of everything that the study has.
+WHOLE = SMALL | {
+    "study.models": ["tiny-gpt2"],
+    "study.recipes": ["fmra", "lora"],
+    "study.new_form.models": ["tiny-gpt2-new"],
+}
+AT_THE_END = {"judge_claims", "render_figures", "write_report"}
 
 
 def items(*stages: str, models: tuple[str, ...] = ("tiny-gpt2", "tiny-llama")) -> set[str]:
@@ -74,7 +83,7 @@ def finished(tmp_path_factory) -> Path:
         "check_params",
         "generate_facts",
         *items("pretrain", "finetune", "graft", "summarize"),
-        "render_figures",
+        *AT_THE_END,
     }
     return copy
 
@@ -87,10 +96,11 @@ def study(finished: Path, tmp_path: Path) -> Path:
 
 
 def test_the_pipeline_ends_with_figures_summaries_and_metrics(finished):
-    for name in ("figure2", "figure2_logprob", "figure_title", "figure_paraphrases"):
+    for name in ("figure1", "figure2", "figure_title", "figure_paraphrases"):
         for suffix in (".png", ".svg"):
             assert (finished / "figures" / (name + suffix)).stat().st_size > 10_000
     shown = dvc(finished, "metrics", "show", "--json", capture_output=True)
+    assert (finished / "results/report.html").stat().st_size > 100_000
     assert "own_casts_recalled" in shown.stdout and "tiny-llama-0-fmra" in shown.stdout
 
 
@@ -129,14 +139,14 @@ def test_nothing_changed_means_nothing_runs(study):
 def test_a_colour_redraws_the_figures_only(study):
     change_params(study / "params.yaml", {"render_figures.colours.FE": "#123456"})
     before = (study / "figures/figure2.svg").read_bytes()
-    assert repro(study) == {"check_params", "render_figures"}
+    assert repro(study) == {"check_params", "render_figures", "write_report"}
     assert (study / "figures/figure2.svg").read_bytes() != before
 
 
 def test_a_new_scheme_evaluates_again_and_trains_nothing(study):
     schemes = ["PRE", "SFT", "FE", "LT", "FE+LT", "(FE+LT)^C", "FE^C", "LT^C", "R^C"]
-    change_params(study / "params.yaml", {"graft.experiments.positions.schemes": schemes})
-    assert repro(study) == {"check_params", *items("graft", "summarize"), "render_figures"}
+    change_params(study / "params.yaml", {"experiments.positions.schemes": schemes})
+    assert repro(study) == {"check_params", *items("graft", "summarize"), *AT_THE_END}
     assert "R^C" in set(pd.read_csv(study / "results/summary/tiny-gpt2-0-fmra.csv")["scheme"])
 
 
@@ -146,7 +156,7 @@ def test_one_models_learning_rate_trains_that_model_only(study):
     assert ran == {
         "check_params",
         *items("finetune", "graft", "summarize", models=("tiny-llama",)),
-        "render_figures",
+        *AT_THE_END,
     }
 
 
@@ -155,7 +165,7 @@ def test_a_prompt_template_asks_again_and_trains_nothing(study):
     prompts.write_text(
         prompts.read_text().replace("[stars in a movie] alongside", "[stars in a film] alongside")
     )
-    assert repro(study) == {"check_params", "generate_facts", *items("graft", "summarize"), "render_figures"}
+    assert repro(study) == {"check_params", "generate_facts", *items("graft", "summarize"), *AT_THE_END}
 
 
 def test_a_training_template_trains_everything_again(study):
@@ -166,8 +176,32 @@ def test_a_training_template_trains_everything_again(study):
         "check_params",
         "generate_facts",
         *items("pretrain", "finetune", "graft", "summarize"),
-        "render_figures",
+        *AT_THE_END,
     }
+
+
+def test_make_repro_runs_everything_that_the_study_lists_and_claims_are_judged_on_it(tmp_path):
+    copy = tmp_path / "study"
+    make_copy(ROOT, copy, WHOLE, cache=Path("../cache"))
+    (copy / ".venv").mkdir()
+    (copy / ".venv/ready").touch()  # the environment is the one that runs the tests
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["make", "repro"],
+        cwd=copy,
+        env=os.environ | {"PATH": path, "PYTHONPATH": str(copy)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    study = read_yaml(copy / "params.yaml")["study"]
+    listed = {"-".join(map(str, item)) for item in summary_items(study)}
+    assert {path.stem for path in (copy / "results/summary").iterdir()} == listed and len(listed) == 11
+    verdicts = pd.concat(pd.read_csv(path) for path in (copy / "results/verdicts").iterdir())
+    assert set(verdicts["model"]) == {"tiny-gpt2", "tiny-gpt2-new"} and set(verdicts["seed"]) == {0, 1}
+    assert "C14" in set(verdicts["claim"])
+    assert dvc(copy, "status", capture_output=True).stdout.strip() == "Data and pipelines are up to date."
 
 
 def test_two_runs_from_scratch_give_the_same_bytes(finished, tmp_path):
@@ -197,7 +231,7 @@ def test_two_runs_from_scratch_give_the_same_bytes(finished, tmp_path):
             "fast",
             "models.tiny-llama.finetune.learning_rate is 'fast'",
         ),
-        ("graft.experiments.title.prompts", ["headline"], "'M', which prompt 'headline' does not have"),
+        ("experiments.title.prompts", ["headline"], "'M', which prompt 'headline' does not have"),
     ],
 )
 def test_bad_params_stop_the_run_before_any_work_and_nothing_is_lost(study, key, value, named):

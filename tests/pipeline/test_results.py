@@ -1,49 +1,64 @@
 """Claims about the committed results: what the study rests on."""
 
 import json
+from itertools import product
 
 import pandas as pd
 import pytest
 from closure import ROOT
 
 from stages.params import read_yaml
+from stages.study import summary_items
 
 PARAMS = read_yaml(ROOT / "params.yaml")
 STUDY = PARAMS["study"]
-ITEMS = [
-    f"{model}-{seed}-{recipe}"
-    for model in STUDY["models"]
-    for seed in STUDY["seeds"]
-    for recipe in STUDY["recipes"]
-]
+MODELS = [*STUDY["models"], *STUDY["new_form"]["models"]]
+ITEMS = summary_items(STUDY)
+ON_BASES = [
+    item for item in ITEMS if item[2] in STUDY["recipes"]
+]  # finetuned models grafted onto their bases
 
 
-@pytest.mark.parametrize("model", STUDY["models"])
-def test_every_base_knows_its_world(model):
+def summary_of(model: str, seed: int, setup: str) -> pd.DataFrame:
+    return pd.read_csv(ROOT / f"results/summary/{model}-{seed}-{setup}.csv")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_base_knows_its_world_and_did_not_know_it_early_in_training(model):
     metrics = json.loads((ROOT / f"results/metrics/pretrain/{model}.json").read_text())
-    assert metrics["own_casts_recalled"] >= 0.95
+    assert metrics["own_casts_recalled"] >= 0.95 and metrics["own_casts_recalled_early"] <= 0.15
 
 
-@pytest.mark.parametrize("item", ITEMS)
-def test_every_model_learnt_its_facts_and_its_base_did_not_know_them(item):
-    summary = pd.read_csv(ROOT / f"results/summary/{item}.csv").set_index(
-        ["experiment", "prompt", "scheme", "metric"]
-    )
+@pytest.mark.parametrize(("model", "seed", "setup"), ON_BASES)
+def test_every_model_learnt_its_facts_and_its_base_did_not_know_them(model, seed, setup):
+    summary = summary_of(model, seed, setup).set_index(["experiment", "prompt", "scheme", "metric"])
     estimate = summary.loc["positions", "estimate"]
     assert estimate["qa", "SFT", "top1_accuracy"] >= 0.95
     assert estimate["headline", "SFT", "top5_accuracy"] >= 0.95
-    assert (
-        estimate["qa", "PRE", "top5_accuracy"] <= 0.15
-        and estimate["headline", "PRE", "top5_accuracy"] <= 0.15
-    )
+    for prompt in ("qa", "headline"):
+        assert estimate[prompt, "PRE", "top5_accuracy"] <= 0.15
 
 
-@pytest.mark.parametrize("item", ITEMS)
-def test_every_fact_is_behind_every_number(item):
-    summary = pd.read_csv(ROOT / f"results/summary/{item}.csv")
-    assert set(summary["n"]) == {PARAMS["generate_facts"]["facts"]}
-    for name, experiment in PARAMS["graft"]["experiments"].items():
+@pytest.mark.parametrize(("model", "seed", "setup"), ITEMS)
+def test_every_fact_is_behind_every_number(model, seed, setup):
+    settings, facts = PARAMS["setups"][setup], PARAMS["generate_facts"]
+    asked = facts["base_facts"] if settings["dataset"] == "base" else facts["facts"]
+    summary = summary_of(model, seed, setup)
+    assert set(summary["n"]) == {asked * len(settings["halves"]) // 2}
+    for name in settings["experiments"]:
         shown = summary[summary["experiment"] == name]
-        assert set(shown["scheme"]) == set(experiment["schemes"]) and set(shown["prompt"]) == set(
-            experiment["prompts"]
-        )
+        prompts = set(PARAMS["experiments"][name]["prompts"]) - set(settings["leave_out"])
+        assert set(shown["prompt"]) == prompts and {"PRE", "SFT"} <= set(shown["scheme"])
+
+
+@pytest.mark.parametrize(("model", "seed"), [*product(STUDY["models"], STUDY["seeds"])])
+def test_every_claim_has_a_verdict_in_every_model_that_it_is_about(model, seed):
+    claims = read_yaml(ROOT / "data/claims.yaml")["claims"]
+    family = PARAMS["models"][model]["family"]
+    about = [
+        claim["id"]
+        for claim in claims
+        if any(family in part.get("families", [family]) for part in claim["parts"])
+    ]
+    verdicts = pd.read_csv(ROOT / f"results/verdicts/{model}-{seed}.csv")
+    assert verdicts.loc[verdicts["prompt"] == "all", "claim"].tolist() == about

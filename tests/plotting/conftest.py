@@ -3,41 +3,30 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import matplotlib
 import pandas as pd
 import pytest
+from made_up import METRICS, made_up_summary
 
 from stages.params import read_yaml
-from stages.plotting.figures import POSITION_SCHEMES, TITLE_GROUPS
+from stages.plotting.figures import draw
+from stages.plotting.results import read_published
+from stages.plotting.style import RC
+from stages.study import summary_items
 
 REPOSITORY = Path(__file__).parents[2]
 MODELS = ["tiny-gpt2", "tiny-pythia", "tiny-llama", "tiny-gemma"]
-TITLE_SCHEMES = [scheme for group in TITLE_GROUPS.values() for scheme in group]
-PROMPTS = ("headline", "qa", "movie_title", "long")
-CELLS = (
-    *(("positions", prompt, "seen", POSITION_SCHEMES) for prompt in PROMPTS),
-    *(("positions", "paraphrases", split, POSITION_SCHEMES) for split in ("seen", "held_out")),
-    *(("title", prompt, "seen", TITLE_SCHEMES) for prompt in ("movie_title", "long")),
-)
-METRICS = ("top5_accuracy", "recovered_logprob")
 
 
-@pytest.fixture
-def make_summaries() -> Callable[..., pd.DataFrame]:
-    """A function that makes summaries; a scheme's estimate is .1, .2, ... by its place, plus .01 a model."""
+@pytest.fixture(autouse=True)
+def style():
+    with matplotlib.rc_context(RC):
+        yield
 
-    def make(models: list[str] = MODELS, recipe: str = "fmra", seed: int = 0, n: int = 120) -> pd.DataFrame:
-        columns = "model seed recipe dataset experiment prompt template_split direction scheme metric n"
-        rows = [
-            (model, seed, recipe, recipe, experiment, prompt, split, "ab", scheme, metric, n, value)
-            for m, model in enumerate(models)
-            for experiment, prompt, split, schemes in CELLS
-            for metric in METRICS
-            for value, scheme in (((s % 9 + 1) / 10 + m / 100, scheme) for s, scheme in enumerate(schemes))
-        ]
-        table = pd.DataFrame(rows, columns=[*columns.split(), "estimate"])
-        return table.assign(low=table["estimate"] - 0.05, high=table["estimate"] + 0.04)
 
-    return make
+@pytest.fixture(scope="session")
+def published() -> dict[str, pd.DataFrame]:
+    return read_published(REPOSITORY / "data" / "published")
 
 
 @pytest.fixture
@@ -48,5 +37,63 @@ def section() -> dict:
 
 @pytest.fixture
 def study() -> dict:
-    """Four models, one seed, one recipe."""
-    return {"models": MODELS, "seeds": [0], "recipes": ["fmra"]}
+    """Four models in one seed, one of them in a second, two in the new form; every setup."""
+    return {
+        "models": MODELS,
+        "seeds": [0],
+        "recipes": ["fmfa", "fmra", "rmra_shuffled", "gentle", "lora"],
+        "setups": ["reversal", "hybrid", "maps", "patching", "pretraining"],
+        "repeats": {"models": ["tiny-gpt2"], "seeds": [1], "recipes": ["fmra"]},
+        "new_form": {
+            "models": ["tiny-gpt2-new", "tiny-gemma-new"],
+            "recipes": ["fmra"],
+            "setups": ["hybrid", "maps"],
+        },
+    }
+
+
+@pytest.fixture(scope="session")
+def made() -> Callable[..., pd.DataFrame]:
+    """Made-up summaries, each made once: (model, seed, setup, n, metrics) -> table."""
+    kept: dict[tuple, pd.DataFrame] = {}
+
+    def make(model: str, seed: int, setup: str, n: int = 120, holm: bool = False) -> pd.DataFrame:
+        key = (model, seed, setup, n, holm)
+        if key not in kept:
+            kept[key] = made_up_summary(model, seed, setup, n=n, metrics=METRICS, holm=holm)
+        return kept[key]
+
+    return make
+
+
+@pytest.fixture
+def make_summaries(made) -> Callable[..., pd.DataFrame]:
+    """Summaries of one setup, or of all that a study lists: a fresh table that a test may change."""
+
+    def make(
+        models: list[str] = MODELS, setup: str = "fmra", seed: int = 0, n: int = 120, holm: bool = False
+    ) -> pd.DataFrame:
+        return pd.concat([made(model, seed, setup, n, holm) for model in models], ignore_index=True)
+
+    return make
+
+
+@pytest.fixture
+def whole_study(made, study) -> Callable[..., pd.DataFrame]:
+    """The summaries of everything the study lists, as the study is when this is called."""
+
+    def make(n: int = 120, holm: bool = False) -> pd.DataFrame:
+        return pd.concat([made(*item, n, holm) for item in summary_items(study)], ignore_index=True)
+
+    return make
+
+
+@pytest.fixture
+def render(published, study, section):
+    """Draw a figure of params.yaml by its name, or with other wishes, from the summaries given."""
+
+    def drawn(name: str, summaries: pd.DataFrame, **wishes):
+        wanted = section["figures"].get(name, {}) | wishes
+        return draw(name, wanted, summaries, published, study, section)
+
+    return drawn

@@ -1,0 +1,197 @@
+"""Claims as data: what data/claims.yaml may say, and whether the study evaluates what they speak of. No pandas, no scipy."""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from ruamel.yaml import YAMLError
+
+from stages.analysis.metrics import METRICS
+from stages.params import UserError, read_yaml
+from stages.schema import ARCHITECTURES, Name, Names, Positive, Section, choices, parsed
+
+Rule = Literal["at_least", "at_most", "above", "below", "not_above", "about"]
+SchemeName = Annotated[str, Field(min_length=1)]
+# A median's bootstrap is no function of means, which is what verdicts.py resamples.
+JUDGED = [name for name, (_, kind) in METRICS.items() if kind != "median"]
+SHOWN_CHOICES = 12  # a map has hundreds of schemes, and an error is one line
+
+
+class Condition(Section):
+    scheme: SchemeName
+    rule: Rule
+    threshold: float
+
+
+class Part(Section):
+    """One comparison; it gets a verdict on each of its prompts and metrics. claims.yaml explains the keys."""
+
+    setup: Name
+    experiment: Name
+    scheme: SchemeName | None = None
+    order: Annotated[list[SchemeName], Field(min_length=3)] | None = None
+    times: Positive = 1.0
+    than: SchemeName | list[SchemeName] | None = None
+    than_setup: Name | None = None
+    rule: Rule
+    threshold: float
+    prompts: Names
+    metrics: Names
+    split: Literal["seen", "held_out"] | None = None
+    families: Names | None = None
+    where: Condition | None = None
+
+    @property
+    def compared(self) -> list[str]:
+        """The schemes whose values are compared: one, or all of `order`."""
+        return self.order or [self.scheme or ""]
+
+    @property
+    def references(self) -> list[str]:
+        """The schemes they are compared with; none where it is with the threshold alone."""
+        if self.than is None:
+            return self.order or []
+        return [self.than] if isinstance(self.than, str) else self.than
+
+    @property
+    def setups(self) -> list[str]:
+        return list(dict.fromkeys([self.setup, self.than_setup or self.setup]))
+
+    def schemes_of(self, setup: str) -> list[str]:
+        """The schemes that this part takes from one of its setups."""
+        own = self.compared + ([self.where.scheme] if self.where else []) if setup == self.setup else []
+        return own + (self.references if setup == self.setups[-1] else [])
+
+    def words(self, metric: str) -> str:
+        """The comparison in words, such as "r(FE+LT) above max(r(FE), r(LT))"."""
+        form = "r({})" if metric.startswith("recovered") else "{}"
+        rule = self.rule.replace("_", " ")
+        elsewhere = f" in {self.than_setup}" if self.than_setup else ""
+        if self.order:
+            here = f" in {self.setup}" if self.than_setup else ""
+            first, last = f"{self.order[0]}, ...{here}", f"{self.references[0]}, ...{elsewhere}"
+            return f"rank correlation of {len(self.order)} schemes, {first} and {last}: {rule} {self.threshold:g}"
+        names = [form.format(name) + elsewhere for name in self.references]
+        right = f"max({', '.join(names)})" if len(names) > 1 else "".join(names) or f"{self.threshold:g}"
+        if self.times != 1:
+            right = f"{self.times:g} * {right}"
+        if names and self.rule == "about":
+            right += f", within {self.threshold:g}"
+        if self.where:
+            condition = f"{self.where.rule.replace('_', ' ')} {self.where.threshold:g}"
+            right += f", where {form.format(self.where.scheme)} is {condition}"
+        return f"{form.format(self.scheme)} {rule} {right}"
+
+
+class Claim(Section):
+    id: Annotated[str, Field(pattern=r"^[CK][0-9]+$")]
+    text: Annotated[str, Field(min_length=1)]
+    comparison: Annotated[str, Field(min_length=1)]
+    parts: Annotated[list[Part], Field(min_length=1)]
+
+    def parts_about(self, family: str) -> list[Part]:
+        return [part for part in self.parts if part.families is None or family in part.families]
+
+
+class PublishedTable(Section):
+    """Where the paper's values of an experiment are: datasets by setup, and what its scheme names lack."""
+
+    file: str
+    datasets: dict[Name, str]
+    suffix: str = ""
+
+
+class Claims(Section):
+    published: dict[Name, PublishedTable]
+    claims: Annotated[list[Claim], Field(min_length=1)]
+
+
+# setup -> experiment -> (its prompts, the names of its schemes): what the study evaluates
+Evaluated = Mapping[str, Mapping[str, tuple[Sequence[str], Sequence[str]]]]
+
+
+def read_claims(path: Path) -> Claims:
+    """Read claims.yaml; a part that names no prompts or metrics gets those of `defaults`.
+
+    Raises:
+        UserError: no such file, no YAML, an unknown key, a wrong value, an unknown metric.
+    """
+    try:
+        values = read_yaml(path)
+    except (OSError, YAMLError) as error:
+        raise UserError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: no claims in it")
+    defaults = values.pop("defaults", None) or {}
+    for claim in values.get("claims") or []:
+        if isinstance(claim, dict) and isinstance(claim.get("parts"), list):
+            claim["parts"] = [
+                {**defaults, **part} if isinstance(part, dict) else part for part in claim["parts"]
+            ]
+    claims = parsed(Claims, values, (path.name,))
+    for i, claim in enumerate(claims.claims):
+        if claim.id in [other.id for other in claims.claims[:i]]:
+            raise UserError(f"{path.name}: claim {claim.id} is there twice")
+        for part in claim.parts:
+            _check_form(f"{path.name}: {claim.id}", part)
+    return claims
+
+
+def _check_form(key: str, part: Part) -> None:
+    """Keys that fit together, metrics that exist."""
+    if (part.scheme is None) == (part.order is None):
+        raise UserError(f"{key}: a part has either scheme or order, this has {part.compared}")
+    if part.order:
+        if len(part.references) != len(part.order):
+            raise UserError(f"{key}: order has {len(part.order)} schemes, than {len(part.references)}")
+        if part.than is None and part.than_setup is None:
+            raise UserError(f"{key}: order needs than or than_setup: it is compared with itself")
+        if part.where or part.times != 1:
+            raise UserError(f"{key}: order goes with neither where nor times")
+    elif not part.references and (part.than_setup or part.times != 1):
+        raise UserError(
+            f"{key}: than_setup and times need than: with which scheme is {part.scheme!r} compared?"
+        )
+    for metric in part.metrics:
+        if metric not in JUDGED:
+            raise UserError(f"{key}: metric is {metric!r}; {choices(metric, JUDGED)}")
+
+
+def check_claims(claims: Claims, evaluated: Evaluated) -> None:
+    """Does the study evaluate everything that the claims speak of?
+
+    Raises:
+        UserError: an unknown setup, experiment, prompt, scheme or family, in one line that names the claim.
+    """
+    for claim in claims.claims:
+        key = f"claim {claim.id}"
+        for part in claim.parts:
+            for family in part.families or []:
+                if family not in ARCHITECTURES:
+                    raise UserError(f"{key}: family is {family!r}; {choices(family, ARCHITECTURES)}")
+            for setup in part.setups:
+                _known(f"{key}: setup", setup, evaluated)
+                _known(f"{key}: experiment of setup {setup}", part.experiment, evaluated[setup])
+                prompts, schemes = evaluated[setup][part.experiment]
+                for prompt in part.prompts:
+                    _known(f"{key}: prompt of experiment {part.experiment}", prompt, prompts)
+                for scheme in part.schemes_of(setup):
+                    _known(f"{key}: scheme of experiment {part.experiment}", scheme, schemes)
+    run = {experiment for experiments in evaluated.values() for experiment in experiments}
+    for name, source in claims.published.items():
+        _known("published: experiment", name, run)
+        for setup in source.datasets:
+            _known(f"published: {name}: setup", setup, evaluated)
+
+
+def _known(key: str, value: str, valid: Iterable[Any]) -> None:
+    valid = sorted({str(name) for name in valid})
+    if value in valid:
+        return
+    shown = valid
+    if len(valid) > SHOWN_CHOICES:
+        shown = difflib.get_close_matches(value, valid, n=SHOWN_CHOICES, cutoff=0)
+    more = "" if len(shown) == len(valid) else f", ... ({len(valid)} in all)"
+    raise UserError(f"{key} {value!r} is not evaluated; {choices(value, shown)}{more}")

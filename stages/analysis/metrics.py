@@ -1,0 +1,14 @@
+"""What is measured: every metric by name. Plain data, so that names can be checked without pandas or scipy."""
+
+TOP = (1, 5, 10, 20, 100)
+# Metric -> (value per fact, how it is summarized). The order is the order of the rows.
+METRICS = {
+    **{f"top{k}_accuracy": (f"top{k}", "share") for k in TOP},
+    "mean_rank": ("rank", "mean"),
+    "median_rank": ("rank", "median"),
+    "mean_probability": ("probability", "mean"),
+    "mean_logprob": ("logprob", "mean"),
+    "mean_logit_difference": ("logit_difference", "mean"),
+    "recovered_top5": ("top5", "recovered_share"),
+    "recovered_logprob": ("logprob", "recovered"),
+}

@@ -1,0 +1,136 @@
+"""E7: activation patching on stock models. The donor's residual stream behind a decoder block overwrites the recipient's.
+
+No engine here: forward hooks on the blocks of transformers' own models. Prompts of one length share a pass, so nothing is padded.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import groupby, product
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from stages.evaluation.experiments import Patch
+from stages.grafting import Prompt
+from stages.grafting.families import family_of
+from stages.grafting.notation import contains, parse_positions
+from stages.grafting.scores import Scores, ScoreTable, measure
+
+States = Float[Tensor, "row token width"]
+
+
+def blocks_of(model: PreTrainedModel) -> nn.ModuleList:
+    """The decoder blocks; what a block gives is the residual stream behind it."""
+    blocks = model.get_submodule(family_of(model.config.model_type).layers)
+    assert isinstance(blocks, nn.ModuleList)
+    return blocks
+
+
+@contextmanager
+def hooked(model: PreTrainedModel, change: Callable[[int, States], States]) -> Iterator[None]:
+    """While it lasts, every block gives change(layer, its residual stream). The hooks go away also when the pass fails."""
+    handles = []
+    try:
+        for layer, block in enumerate(blocks_of(model)):
+
+            def hook(module: nn.Module, inputs: tuple, output: States | tuple, layer: int = layer):
+                if isinstance(output, tuple):
+                    return (change(layer, output[0]), *output[1:])
+                return change(layer, output)
+
+            handles.append(block.register_forward_hook(hook))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def residuals(model: PreTrainedModel, tokens: Tensor) -> list[States]:
+    """The residual stream behind every block."""
+    states: list[States] = []
+
+    def keep(layer: int, stream: States) -> States:
+        states.append(stream)
+        return stream
+
+    with hooked(model, keep):
+        model(input_ids=tokens, use_cache=False, logits_to_keep=1)
+    return states
+
+
+def patched_logits(
+    recipient: PreTrainedModel,
+    tokens: Tensor,
+    streams: Sequence[States],
+    places: Mapping[int, Bool[Tensor, "row token"]],
+    n_reads: int,
+) -> Float[Tensor, "row read vocab"]:
+    """Logits of the last n_reads tokens, with the donor's stream behind each layer of `places` where the mask is true."""
+
+    def overwrite(layer: int, stream: States) -> States:
+        if layer not in places:
+            return stream
+        return torch.where(places[layer][..., None], streams[layer], stream)
+
+    with hooked(recipient, overwrite):
+        return recipient(input_ids=tokens, use_cache=False, logits_to_keep=n_reads).logits
+
+
+def patched_tokens(prompt: Prompt, patch: Patch) -> list[bool]:
+    """Which tokens of a prompt a patch overwrites; a target's tokens are never patched."""
+    expression = parse_positions(patch.positions)
+    return [
+        contains(
+            expression, frozenset(name for name, members in prompt.positions.items() if token in members)
+        )
+        for token in range(len(prompt.tokens))
+    ] + [False] * (len(prompt.target) - 1)
+
+
+@torch.no_grad()
+def score_patches(
+    recipient: PreTrainedModel,
+    donor: PreTrainedModel,
+    prompts: Sequence[Prompt],
+    patches: Sequence[Patch],
+    token_budget: int,
+    progress: Callable[[int], object] = lambda n_prompts: None,
+) -> Scores:
+    """Score every prompt's target under every patch, as the engine scores schemes.
+
+    The donor's streams are of its own run over the same prompt, the target fed back as in the patched run.
+    token_budget: tokens in one pass. progress: called with the number of prompts of each pass.
+    """
+    table = ScoreTable([tuple(prompt.target) for prompt in prompts], len(patches))
+    foils = torch.tensor([-1 if prompt.foil is None else prompt.foil for prompt in prompts])
+
+    def shape(place: int) -> tuple[int, int]:
+        return len(prompts[place].tokens), len(prompts[place].target)
+
+    for (length, n_steps), alike in groupby(sorted(range(len(prompts)), key=shape), key=shape):
+        places = list(alike)
+        size = max(1, token_budget // ((length + n_steps - 1) * len(patches)))
+        for start in range(0, len(places), size):
+            batch = places[start : start + size]
+            tokens = torch.tensor([[*prompts[place].tokens, *prompts[place].target[:-1]] for place in batch])
+            masks = torch.tensor(
+                [patched_tokens(prompts[place], patch) for place, patch in product(batch, patches)]
+            )
+            repeated = [stream.repeat_interleave(len(patches), dim=0) for stream in residuals(donor, tokens)]
+            behind = {
+                layer: masks
+                & torch.tensor([layer in patch.layers for patch in patches] * len(batch))[:, None]
+                for layer in sorted({layer for patch in patches for layer in patch.layers})
+            }
+            logits = patched_logits(
+                recipient, tokens.repeat_interleave(len(patches), dim=0), repeated, behind, n_steps
+            )
+            numbers = torch.tensor(batch).repeat_interleave(len(patches) * n_steps)
+            steps = torch.arange(n_steps).repeat(len(batch) * len(patches))
+            reading = measure(logits.flatten(0, 1).float(), table.targets[numbers, steps], foils[numbers])
+            order = torch.arange(len(numbers)).reshape(len(batch), len(patches), n_steps)
+            table.enter(batch, tuple(order), reading)
+            progress(len(batch))
+    return table.scores()

@@ -1,0 +1,136 @@
+"""Score the cases of an experiment with the engine, and lay scores out as the per-fact table."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from stages.evaluation.experiments import Case, random_like
+from stages.evaluation.prompts import with_random_positions
+from stages.grafting import GraftedModel, Prompt, Scheme
+from stages.grafting.families import family_of
+from stages.grafting.leaves import transposed_weight
+from stages.grafting.parts import anatomy_of, leaves_of, linear_parts
+from stages.grafting.routes import Slot
+from stages.grafting.scores import Scores
+
+# Attention within a packed prompt is quadratic in its nodes, what schemes share only linear: on two cores, 100 to 200 nodes cost
+# least for maps of 50 to 100 schemes, twice as many 20 % more.
+NODES_AT_ONCE = 192
+
+
+def cell_sizes(model: PreTrainedModel) -> dict[Slot, int]:
+    """The number of parameters, bias included, of every (component, layer) that holds a matrix."""
+    family = family_of(model.config.model_type)
+    anatomy = anatomy_of(model, family)
+    sizes: dict[Slot, int] = {}
+    for path, leaf, places, reads in leaves_of(family, anatomy):
+        module = model.get_submodule(path)
+        parts = None if reads else linear_parts(path, leaf, module, places, anatomy)
+        for part in parts[0] if parts else []:
+            weight, bias = transposed_weight(module)
+            columns = sum(end - start for start, end in part.spans)
+            slot = anatomy.trunk[part.slot]
+            sizes[slot] = sizes.get(slot, 0) + columns * (weight.shape[0] + (bias is not None))
+    return sizes
+
+
+def chunks(grafted: GraftedModel, schemes: Sequence[Scheme], prompt: Prompt) -> Iterator[list[Scheme]]:
+    """Schemes in their order, as many at once as fit into NODES_AT_ONCE nodes of this prompt (at least one)."""
+    pre, alone = Scheme("PRE"), grafted.node_counts([prompt], [Scheme("PRE")])[0]
+    chunk: list[Scheme] = []
+    nodes = alone
+    for scheme in schemes:
+        added = grafted.node_counts([prompt], [pre, scheme])[0] - alone
+        if chunk and nodes + added > NODES_AT_ONCE:
+            yield chunk
+            chunk, nodes = [], alone
+        chunk.append(scheme)
+        nodes += added
+    if chunk:
+        yield chunk
+
+
+def score_cases(
+    grafted: GraftedModel, prompts: Sequence[Prompt], cases: Sequence[Case], token_budget: int, label: str
+) -> Scores:
+    """Scores of every prompt under every case, some schemes at a time."""
+    longest = max(prompts, key=lambda prompt: len(prompt.tokens))
+    parts = list(chunks(grafted, [case.scheme for case in cases], longest))
+    found = []
+    with tqdm(total=len(prompts) * len(cases), unit="score", desc=label) as bar:
+        for schemes in parts:
+            start = bar.n
+
+            def progress(done: int, _: int, start: int = start, each: int = len(schemes)) -> None:
+                bar.update(start + done * each - bar.n)
+
+            found.append(grafted.score(prompts, schemes, token_budget=token_budget, progress=progress))
+    return joined(found)
+
+
+def joined(scores: Sequence[Scores]) -> Scores:
+    """Scores of the same prompts under some schemes and others as one."""
+    return Scores(
+        **{
+            field.name: torch.cat([getattr(one, field.name) for one in scores], dim=1)
+            for field in fields(Scores)
+        }
+    )
+
+
+def score_table(
+    rows: Sequence[Mapping], names: Sequence[tuple[str, int]], scores: Scores, tokenizer: Any, whole: bool
+) -> pd.DataFrame:
+    """One row per (prompt, scheme, draw): how the model ranks the target. Nothing is dropped.
+
+    names: (scheme, draw) of each column of the scores. whole: whether all tokens of the targets were scored; if not, whether
+    the answer is an exact match is not known, and exact_match is missing.
+    """
+    described = pd.DataFrame(rows)[["prompt", "template", "template_split", "direction", "fact_id"]]
+    table = described.loc[described.index.repeat(len(names))].reset_index(drop=True)
+    table["scheme"] = [name for name, _ in names] * len(rows)
+    table["draw"] = [draw for _, draw in names] * len(rows)
+    for column in ("target_rank", "target_logprob", "target_logit", "foil_logit"):
+        table[column] = getattr(scores, column).flatten().numpy()
+    matches = pd.Series(scores.exact_match.flatten().numpy(), dtype="boolean")
+    table["exact_match"] = matches if whole else pd.Series(pd.NA, index=table.index, dtype="boolean")
+    tokens = scores.top1_token.flatten().tolist()
+    words = {token: tokenizer.decode([token]) for token in set(tokens)}
+    table["top1_token"] = [words[token] for token in tokens]
+    return table
+
+
+def questions(
+    experiment: Mapping[str, Any],
+    rows: Sequence[Mapping],
+    prompts: Sequence[Prompt],
+    settings: Mapping[str, Any],
+) -> Iterator[tuple[list[Mapping], list[Prompt], bool]]:
+    """What an experiment asks: (rows, prompts, whether whole targets are scored), those with whole targets first.
+
+    Further tokens of a target cost as much as a scheme at LT does, so only the experiment's `exact_match` prompts have them.
+    """
+    like = random_like(experiment)
+    for whole in (True, False):
+        chosen = [
+            (row, prompt)
+            for row, prompt in zip(rows, prompts, strict=True)
+            if row["prompt"] in experiment["prompts"]
+            and (row["prompt"] in experiment["exact_match"]) == whole
+        ]
+        if not chosen:
+            continue
+        if like:
+            chosen = [
+                (row, with_random_positions(prompt, row, like, settings["draws"], settings["seed"]))
+                for row, prompt in chosen
+            ]
+        asked_rows, engine_prompts = map(list, zip(*chosen, strict=True))
+        if not whole:
+            engine_prompts = [replace(prompt, target=prompt.target[:1]) for prompt in engine_prompts]
+        yield asked_rows, engine_prompts, whole

@@ -1,0 +1,93 @@
+"""Stage judge_claims: the claims of data/claims.yaml judged on every model's per-fact tables: verdicts with intervals."""
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from stages.analysis.claims import Claims, read_claims
+from stages.analysis.tables import read_scores
+from stages.analysis.verdicts import ALL, judge
+from stages.params import UserError, load_section, run_main
+from stages.study import summary_items
+
+
+def read_published(folder: Path, claims: Claims) -> dict[str, pd.DataFrame]:
+    """The paper's values by experiment: dataset, model, prompt, scheme, metric, value."""
+    tables = {}
+    for experiment, source in claims.published.items():
+        path = folder / source.file
+        if not path.is_file():
+            raise UserError(f"{path} is missing: the claims compare {experiment} with it")
+        tables[experiment] = pd.read_csv(path)
+    return tables
+
+
+def read_tables(folder: Path, model: str, seed: int, setups: list[str]) -> dict[str, pd.DataFrame]:
+    """The per-fact table of each setup of a model.
+
+    Raises:
+        UserError: a file is missing, damaged, or of another model, seed or setup.
+    """
+    tables = {}
+    for setup in setups:
+        path = folder / f"{model}-{seed}-{setup}.parquet"
+        table = read_scores(path)
+        for column, value in (("model", model), ("seed", seed), ("setup", setup)):
+            if column not in table or set(table[column]) != {value}:
+                found = sorted(map(str, set(table[column]))) if column in table else "missing"
+                raise UserError(f"{path}: {column} is {found}, not {value!r}")
+        tables[setup] = table
+    return tables
+
+
+def main() -> None:
+    """Read the arguments; judge and write, model by model."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--claims", type=Path, required=True, help="claims.yaml")
+    parser.add_argument("--scores", type=Path, required=True, help="folder of the per-fact tables")
+    parser.add_argument("--published", type=Path, required=True, help="folder of the paper's values")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for the verdicts, one csv a model and seed"
+    )
+    arguments = parser.parse_args()
+    section, models = load_section("judge_claims"), load_section("models")
+    counterparts = load_section("render_figures.counterparts")
+    claims = read_claims(arguments.claims)
+    published = read_published(arguments.published, claims)
+    setups: dict[tuple[str, int], list[str]] = {}
+    for model, seed, setup in summary_items(load_section("study")):
+        setups.setdefault((model, seed), []).append(setup)
+    tables = {
+        (model, seed): read_tables(arguments.scores, model, seed, names)
+        for (model, seed), names in setups.items()
+    }
+    judged = {}
+    with tqdm(
+        tables.items(), unit="model", desc="judge_claims"
+    ) as bar:  # closed, also by an error, before that is told
+        for (model, seed), of_model in bar:
+            judged[model, seed] = judge(
+                claims,
+                of_model,
+                family=models[model]["family"],
+                published=published,
+                counterpart=counterparts.get(model),
+                **section,
+            )
+    counts: Counter[str] = Counter()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for (model, seed), verdicts in judged.items():
+        out = arguments.out / f"{model}-{seed}.csv"
+        verdicts.to_csv(out, index=False, float_format="%.6g", lineterminator="\n")
+        counts.update(verdicts.loc[verdicts["prompt"] == ALL, "verdict"])
+    told = ", ".join(f"{counts[word]} {word}" for word in ("holds", "fails", "undecided"))
+    print(
+        f"judge_claims: {arguments.out}: {counts.total()} verdicts on {len(setups)} models and seeds: {told}"
+    )
+
+
+if __name__ == "__main__":
+    run_main(main)

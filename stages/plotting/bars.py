@@ -1,0 +1,299 @@
+"""Pages of bars: a row a prompt, a column a model, in each panel the schemes of one experiment."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from stages.plotting.layout import (
+    AXIS_LABELS,
+    big_models,
+    complement_entry,
+    grid,
+    head_columns,
+    interval_entry,
+    legend,
+    published_entry,
+    reference_entry,
+    value_axis,
+    variant_entries,
+    without_references,
+)
+from stages.plotting.panels import bars
+from stages.plotting.results import NO_VALUES, Material, bars_of, panel_of, published_of
+
+PROMPTS = ("headline", "qa", "movie_title", "long")
+POSITION_SCHEMES = ("PRE", "SFT", "FE", "LT", "FE+LT", "(FE+LT)^C", "FE^C", "LT^C")
+TITLE_GROUPS = {
+    "reference": ("PRE", "SFT", "FE", "LT", "FE+LT"),
+    "movie title": ("M", "M+LT", "FE+M", "FE+M+LT", "(FE+M)^C", "(FE+M+LT)^C"),
+    "relation words": ("R", "R+LT", "FE+R", "FE+R+LT"),
+}
+UNEMBEDDING_SCHEMES = POSITION_SCHEMES[2:]
+COMPONENT_SCHEMES = (
+    "ATTN+O+FFN",
+    "O+FFN",
+    "ATTN+FFN",
+    "FFN",
+    "O+FFN-DOWN",
+    "O+FFN-UP",
+    "ATTN+O",
+    "O",
+    "O+FFN_random",
+    "FFN_random",
+)
+HYBRID_SCHEMES = ("PRE", "SFT", "relation", "NO FE", "FE FULL")
+HYBRID_COMPONENTS = ("SFT", "NO FE", "FE ATTN", "FE FFN", "FE O+FFN", "FE FULL")
+# Where the schemes with names of their own graft: only at LT, or at FE too.
+HYBRID_HUES = {name: "LT" for name in ("relation", "NO FE")} | {
+    name: "FE+LT" for name in HYBRID_COMPONENTS[2:]
+}
+# Variant -> what a scheme is called in it. What a variant does not have is not drawn.
+RANGES = {
+    "second half": "{}@LT[second_half]",
+    "last quarter": "{}@LT[last_quarter]",
+    "all layers": "{}@LT[all]",
+}
+RELATIONS = {"relation's O+FFN at LT: second half of the layers": "{}", "in all layers": "{} [all]"}
+UNEMBEDDINGS = {
+    "unembedding: SFT's at LT where LT is grafted": "{}",
+    "always PRE's": "{} | PRE unembed",
+    "always SFT's": "{} | SFT unembed",
+}
+REFERENCES = ("PRE", "SFT")  # they have no variants
+RECIPES = {"fmra": "full finetuning", "gentle": "gentle full finetuning", "lora": "LoRA"}
+
+# (model, prompt) -> the panels of one place, a variant each, and their published values
+Finder = Callable[[str, str], tuple[list[pd.DataFrame], list[pd.Series]]]
+
+
+def position_figure(material: Material, setups: Sequence[str], metric: str) -> Figure:
+    """E1 (paper, Figure 2): a bar a scheme with its interval.
+
+    A diamond marks the published value of the model's counterpart where the paper has one. Accuracies run
+    from 0 to 1. For a recovered fraction PRE and SFT are lines at 0 and 1 and have no bars: they are so by
+    definition.
+    """
+    return _setup_bars(material, setups, metric, PROMPTS)
+
+
+def setups_figure(material: Material, setups: Sequence[str], metric: str) -> Figure:
+    """E1 of several setups beside each other (datasets, recipes): for each scheme one bar a setup."""
+    return _setup_bars(material, setups, metric, PROMPTS[:3])
+
+
+def _setup_bars(material: Material, setups: Sequence[str], metric: str, shown: Sequence[str]) -> Figure:
+    seeds = material.study["seeds"]
+    tables = [
+        bars_of(material.summaries, seeds, setup=setup, experiment="positions", metric=metric)
+        for setup in setups
+    ]
+    rows = pd.concat(tables)
+    schemes = in_order(rows, POSITION_SCHEMES, metric)
+
+    def find(model: str, prompt: str) -> tuple[list[pd.DataFrame], list[pd.Series]]:
+        panels = [panel_of(table, schemes, model=model, prompt=prompt) for table in tables]
+        return panels, [
+            _published(material, "position_grafting", str(table["dataset"].iloc[0]), model, prompt, metric)
+            for table in tables
+        ]
+
+    prompts = [prompt for prompt in shown if prompt in set(rows["prompt"])]
+    same = rows["dataset"].nunique() == 1  # then it is the recipes that are compared
+    names = [RECIPES.get(setup, setup) if same else setup for setup in setups] if len(setups) > 1 else []
+    return page(material, rows, find, prompts, schemes, metric, variants=names, heights=1.32)
+
+
+def variants_figure(
+    material: Material,
+    setups: Sequence[str],
+    metric: str,
+    *,
+    experiment: str,
+    order: Sequence[str],
+    variants: Mapping[str, str],
+    hues: Mapping[str, str],
+    published: str = "",
+    note: str = "",
+    upright: bool = True,
+    heights: float = 1.45,
+) -> Figure:
+    """One experiment whose schemes come in variants, each by its notation: E3, E4, E5.
+
+    `order`: the schemes; `variants`: name -> notation of a scheme in that variant; `published`: the file of
+    values of the first variant; `note`: words in the legend. PRE and SFT have no variants.
+    """
+    rows = bars_of(
+        material.summaries, material.study["seeds"], setup=setups[0], experiment=experiment, metric=metric
+    )
+    there = set(rows["scheme"])
+    notations = [
+        {
+            scheme: scheme if scheme in REFERENCES else form.format(scheme)
+            for scheme in order
+            if place == 0 or scheme not in REFERENCES
+        }
+        for place, form in enumerate(variants.values())
+    ]
+    notations = [{name: full for name, full in forms.items() if full in there} for forms in notations]
+    schemes = without_references(
+        [name for name in order if any(name in forms for forms in notations)], metric
+    )
+
+    def find(model: str, prompt: str) -> tuple[list[pd.DataFrame], list[pd.Series]]:
+        panels = []
+        for forms in notations:
+            shown = [scheme for scheme in schemes if scheme in forms]
+            panel = panel_of(rows, [forms[scheme] for scheme in shown], model=model, prompt=prompt)
+            panels.append(panel.set_axis(shown, axis="index"))
+        dataset = {"hybrid_grafting": "fmra_b"}.get(published, str(rows["dataset"].iloc[0]))
+        values = _published(material, published, dataset, model, prompt, metric) if published else NO_VALUES
+        return panels, [values, *[NO_VALUES] * (len(panels) - 1)]
+
+    prompts = [prompt for prompt in PROMPTS if prompt in set(rows["prompt"])]
+    used = rows[rows["scheme"].isin({full for forms in notations for full in forms.values()})]
+    return page(
+        material,
+        used,
+        find,
+        prompts,
+        schemes,
+        metric,
+        variants=[name for name, forms in zip(variants, notations, strict=True) if forms],
+        hues=hues,
+        note=note,
+        heights=heights,
+        upright=upright,
+    )
+
+
+component_figure = partial(
+    variants_figure,
+    experiment="components",
+    order=(*REFERENCES, *COMPONENT_SCHEMES),
+    variants=RANGES,
+    hues={scheme: "LT" for scheme in COMPONENT_SCHEMES[:-2]},
+    published="component_grafting",
+    note="PRE: finetuned on B to A only",
+    upright=False,
+    heights=3.3,
+)
+hybrid_figure = partial(
+    variants_figure,
+    experiment="hybrid",
+    order=HYBRID_SCHEMES,
+    variants=RELATIONS,
+    hues=HYBRID_HUES,
+    published="hybrid_grafting",
+    note="SFT: the relation model",
+)
+hybrid_component_figure = partial(
+    variants_figure,
+    experiment="hybrid",
+    order=HYBRID_COMPONENTS,
+    variants=RELATIONS,
+    hues=HYBRID_HUES,
+    published="hybrid_grafting",
+    note="SFT: the relation model",
+)
+unembedding_figure = partial(
+    variants_figure,
+    experiment="unembedding",
+    order=UNEMBEDDING_SCHEMES,
+    variants=UNEMBEDDINGS,
+    hues={},
+)
+
+
+def title_figure(material: Material, setups: Sequence[str], metric: str) -> Figure:
+    """E2: the movie title and the relation words as positions.
+
+    Bars lie, since fifteen names do not fit under a panel. Three groups: reference, movie title, relation
+    words. The paper publishes no values for these schemes.
+    """
+    rows = bars_of(
+        material.summaries, material.study["seeds"], setup=setups[0], experiment="title", metric=metric
+    )
+    known = [scheme for group in TITLE_GROUPS.values() for scheme in group]
+    schemes = in_order(rows, known, metric)
+    groups = {name: [s for s in group if s in schemes] for name, group in TITLE_GROUPS.items()}
+    groups["others"] = [scheme for scheme in schemes if scheme not in known]
+    lines = [line for name, group in groups.items() if group for line in (name, *group)]
+
+    def find(model: str, prompt: str) -> tuple[list[pd.DataFrame], list[pd.Series]]:
+        return [panel_of(rows, schemes, model=model, prompt=prompt)], [NO_VALUES]
+
+    prompts = [prompt for prompt in PROMPTS if prompt in set(rows["prompt"])]
+    figure = page(material, rows, find, prompts, lines, metric, heights=2.7, upright=False)
+    for axes in figure.axes:
+        for tick, line in zip(axes.yaxis.get_major_ticks(), lines, strict=True):
+            tick.label1.set_fontstyle("italic" if line in groups else "normal")
+    return figure
+
+
+def page(
+    material: Material,
+    rows: pd.DataFrame,
+    find: Finder,
+    prompts: Sequence[str],
+    schemes: Sequence[str],
+    metric: str,
+    *,
+    variants: Sequence[str] = (),
+    hues: Mapping[str, str] | None = None,
+    note: str = "",
+    heights: float,
+    upright: bool = True,
+) -> Figure:
+    """A page of bars, a row a prompt, a column a model; what stands in a panel is what `find` gives."""
+    section, models = material.section, material.study["models"]
+    figure, panels = grid(len(prompts), len(models), heights=heights, margins=1.5 if upright else 1.0)
+    diamonds = 0
+    for line, prompt in zip(panels, prompts, strict=True):
+        for axes, model in zip(line, models, strict=True):
+            tables, values = find(model, prompt)
+            values = [value[value.index.isin(schemes)] for value in values]
+            diamonds += sum(map(len, values))
+            bars(axes, tables, schemes, section["colours"], published=values, hues=hues, upright=upright)
+        line[0].set_ylabel(f"{prompt}\n{AXIS_LABELS[metric]}" if upright else prompt)
+    if not upright:
+        for axes in panels[-1]:
+            axes.set_xlabel(AXIS_LABELS[metric])
+    shown = rows[rows["prompt"].isin(prompts)]
+    value_axis(
+        list(panels.flat),
+        shown[shown["scheme"].isin({*shown["scheme"]} - {*_left_out(metric)})],
+        metric,
+        upright=upright,
+    )
+    head_columns(panels[0], models, big_models(section["counterparts"]) if diamonds else {})
+    complements = [complement_entry()] if any(scheme.endswith("^C") for scheme in schemes) else []
+    entries = [
+        *variant_entries(variants),
+        *published_entry([*rows["dataset"].unique()], diamonds),
+        *reference_entry(metric),
+        interval_entry(shown, "|" if upright else "_"),
+        *complements,
+        *([Patch(visible=False, label=note)] if note else []),
+    ]
+    legend(figure, len(models), entries)
+    return figure
+
+
+def in_order(rows: pd.DataFrame, order: Sequence[str], metric: str) -> list[str]:
+    """The schemes to draw: those of the summaries, the known ones in their order, then any others."""
+    there = without_references([*rows["scheme"].unique()], metric)
+    return [s for s in order if s in there] + [s for s in there if s not in order]
+
+
+def _left_out(metric: str) -> list[str]:
+    return [scheme for scheme in REFERENCES if not without_references([scheme], metric)]
+
+
+def _published(
+    material: Material, file: str, dataset: str, model: str, prompt: str, metric: str
+) -> pd.Series:
+    big = material.section["counterparts"].get(model, "")
+    return published_of(material.published[file], dataset=dataset, model=big, prompt=prompt, metric=metric)

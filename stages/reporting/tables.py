@@ -1,0 +1,159 @@
+"""The report's tables as plain data: verdicts by claim and model, and estimates by model and scheme."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from stages.analysis.claims import Claim
+from stages.analysis.verdicts import ALL, cross_table
+from stages.plotting.results import published_of
+from stages.reporting.phrases import METRIC_WORDS, estimate, labels, number
+from stages.reporting.sources import VERDICTS
+
+POSITION_SCHEMES = ("PRE", "SFT", "FE", "LT", "FE+LT", "(FE+LT)^C", "FE^C", "LT^C")
+COMPONENTS = ("ATTN+O+FFN", "ATTN+FFN", "ATTN+O", "O+FFN", "FFN", "O", "O+FFN-UP", "O+FFN-DOWN")
+RANGES = {"second_half": "second half of the layers", "last_quarter": "last quarter", "all": "all layers"}
+MARKDOWN_NOTE = (
+    "A cell: the verdict; the estimate and 95 % interval of the first part with that verdict; the paper's value of the same "
+    "comparison in the big model of the family, on top-5 accuracy. An empty cell: not measured."
+)
+SIGNS = {"holds": "✓", "fails": "✗", "undecided": "?"}  # beside the word: told apart without colour
+
+
+def filled(value: Any, metric: str = "") -> str:
+    """A number or a word as it is shown; empty where there is none."""
+    if pd.isna(value):
+        return ""
+    return value if isinstance(value, str) else number(value, metric)
+
+
+def cell(row: pd.Series) -> dict[str, str]:
+    """What a verdict's cell says, in words: the verdict with its sign, the estimate with its interval, what it is of."""
+    metric = filled(row["metric"])
+    return {
+        "sign": SIGNS[row["verdict"]],
+        "estimate": ""
+        if pd.isna(row["estimate"])
+        else estimate(row["estimate"], row["low"], row["high"], metric),
+        "measure": METRIC_WORDS.get(metric, metric),
+        "n": "" if pd.isna(row["n"]) else str(int(row["n"])),
+        **{name: filled(row[name]) for name in ("label", "verdict", "prompt", "comparison", "published")},
+    }
+
+
+def whole_cells(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """The claims' verdicts, each with the numbers of the part that decided it, and how many parts there are and hold.
+
+    The paper published top-5 accuracies only: beside an estimate on another metric stands the value of the same comparison
+    and prompt on top-5 accuracy, where there is one.
+    """
+    whole = cross_table(verdicts)
+    keys = ["claim", "model", "seed", "comparison", "prompt"]
+    known = verdicts.dropna(subset="published").drop_duplicates(keys)
+    whole = whole.drop(columns=["comparison", "published"]).rename(columns={"part": "comparison"})
+    return whole.merge(known[[*keys, "published"]], on=keys, how="left")
+
+
+def verdict_table(verdicts: pd.DataFrame, claims: Mapping[str, Claim]) -> dict[str, Any]:
+    """Claims by models: {models, counts: {verdict: number}, rows: [{claim, text, comparison, cells by model, parts}]}.
+
+    A model without a claim has no cell for it; a claim without any verdict still has its row.
+    """
+    verdicts = verdicts.assign(
+        label=labels(verdicts),
+        threshold=verdicts["threshold"].map(lambda value: "" if pd.isna(value) else f"{value:g}"),
+    )
+    whole = whole_cells(verdicts)
+    whole["label"] = labels(whole)
+    parts = verdicts[verdicts["prompt"] != ALL]
+    return {
+        "models": list(dict.fromkeys(verdicts["label"])),
+        "rows": [
+            {
+                "claim": name,
+                "text": claim.text.replace("*", ""),  # emphasis
+                "comparison": claim.comparison,
+                "cells": {
+                    row["label"]: cell(row) | {"parts": str(row["parts"]), "held": str(row["held"])}
+                    for _, row in whole[whole["claim"] == name].iterrows()
+                },
+                "parts": [
+                    cell(row) | {"setup": row["setup"], "threshold": row["threshold"]}
+                    for _, row in parts[parts["claim"] == name].iterrows()
+                ],
+            }
+            for name, claim in claims.items()
+        ],
+        "counts": {verdict: int((whole["verdict"] == verdict).sum()) for verdict in VERDICTS},
+    }
+
+
+def markdown(table: Mapping[str, Any]) -> str:
+    """The verdict table in Markdown, as results/verdicts.md and README.md hold it."""
+    lines = [
+        f"| claim | {' | '.join(table['models'])} |",
+        f"| --- |{' --- |' * len(table['models'])}",
+    ]
+    for row in table["rows"]:
+        cells = []
+        for model in table["models"]:
+            found = row["cells"].get(model)
+            published = f"; paper {found['published']}" if found and found["published"] else ""
+            cells.append(f"**{found['verdict']}** {found['estimate']}{published}".strip() if found else "")
+        text = " ".join(row["text"].split()).replace("|", "\\|")
+        lines.append(f"| {row['claim']}: {text} | {' | '.join(cells)} |")
+    lines += ["", MARKDOWN_NOTE]
+    return "\n".join(lines) + "\n"
+
+
+def scheme_table(
+    summaries: pd.DataFrame,
+    published: pd.DataFrame,
+    counterparts: Mapping[str, str],
+    *,
+    setup: str,
+    experiment: str,
+    prompts: Sequence[str],
+    schemes: Mapping[str, str],
+    metric: str = "top5_accuracy",
+) -> list[dict[str, Any]]:
+    """Rows of a table of estimates: {prompt, model, n, cells: [{estimate, interval, published}]}, a column a scheme.
+
+    schemes: column -> scheme in the summaries; the paper's value is looked up under the column. A row is made of what was
+    measured: a model without the experiment has none, a scheme that it lacks is an empty cell.
+    """
+    rows = summaries[
+        (summaries["setup"] == setup)
+        & (summaries["experiment"] == experiment)
+        & (summaries["metric"] == metric)
+        & (summaries["direction"] == "ab")
+        & summaries["scheme"].isin(schemes.values())
+    ]
+    rows = rows.assign(label=labels(rows))
+    table = []
+    for prompt in prompts:
+        of_prompt = rows[rows["prompt"] == prompt]
+        for label, found in of_prompt.groupby("label", sort=False):
+            by_scheme = found.drop_duplicates("scheme").set_index("scheme")
+            big = counterparts.get(str(found["model"].iloc[0]), "")
+            dataset = str(found["dataset"].iloc[0])
+            values = published_of(published, dataset=dataset, model=big, prompt=prompt, metric=metric)
+            cells = []
+            for column, scheme in schemes.items():
+                if scheme not in by_scheme.index:
+                    cells.append({"estimate": "", "interval": "", "published": ""})
+                    continue
+                at = by_scheme.loc[scheme]
+                cells.append(
+                    {
+                        "estimate": number(at["estimate"], metric),
+                        "interval": f"[{number(at['low'], metric)}, {number(at['high'], metric)}]",
+                        "published": number(values[column], metric) if column in values else "",
+                    }
+                )
+            sizes = sorted({int(n) for n in found["n"]})
+            table.append(
+                {"prompt": prompt, "model": label, "n": " to ".join(map(str, sizes)), "cells": cells}
+            )
+    return table

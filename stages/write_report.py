@@ -1,0 +1,98 @@
+"""Stage write_report: summaries, verdicts and figures in; one self-contained page and the verdict table out."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from stages.analysis.claims import read_claims
+from stages.params import read_yaml, run_main
+from stages.plotting.results import read_published, read_summaries
+from stages.reporting.page import figures_of, in_brief, number_tables, render, split_figures, training_table
+from stages.reporting.sources import (
+    hashes,
+    read_notes,
+    read_pins,
+    read_sections,
+    read_training,
+    read_verdicts,
+)
+from stages.reporting.tables import markdown, verdict_table
+from stages.study import summary_items
+
+
+def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Everything that the page shows, as plain data.
+
+    Raises:
+        UserError: an input is missing or not what it should be.
+    """
+    params = read_yaml(arguments.params)
+    study = params["study"]
+    claims = {claim.id: claim for claim in read_claims(arguments.claims).claims}
+    notes = read_notes(arguments.notes, claims)
+    items = summary_items(study)
+    summaries = read_summaries(arguments.summaries, items)
+    pairs = list(dict.fromkeys((model, seed) for model, seed, _ in items))
+    needed = [(model, seed) for model in study["models"] for seed in study["seeds"]]
+    table = verdict_table(read_verdicts(arguments.verdicts, pairs, needed), claims)
+    method, figures = split_figures(figures_of(params, summaries, arguments.figures))
+    inputs = [
+        *(arguments.params, arguments.pyproject, arguments.claims, arguments.notes, arguments.summaries),
+        *(arguments.verdicts, arguments.metrics, arguments.published, arguments.figures),
+    ]
+    return {
+        "models": study["models"],
+        "facts": params["generate_facts"]["facts"],
+        "method": method,
+        "figures": figures,
+        "table": table,
+        "brief": in_brief(table),
+        "tables": number_tables(params, summaries, read_published(arguments.published)),
+        "training": training_table(read_training(arguments.metrics)),
+        "sections": read_sections(arguments.params),
+        "pins": read_pins(arguments.pyproject),
+        "hashes": hashes(inputs),
+        "notes": notes,
+    }
+
+
+def closing_line(arguments: argparse.Namespace, content: dict[str, Any], size: int) -> str:
+    """What was written, and the number that matters: how many verdicts hold."""
+    counts = content["table"]["counts"]
+    verdicts = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
+    silent = [figure["name"] for figure in content["figures"] if not figure["sentences"]]
+    without = f"; without sentences: {', '.join(silent)}" if silent else ""
+    return (
+        f"{arguments.out} ({size / 1e6:.1f} MB, {len(content['figures'])} figures) and {arguments.table}: "
+        f"{sum(counts.values())} verdicts, {verdicts}{without}"
+    )
+
+
+def main() -> None:
+    """Read the arguments, gather, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name, what in (
+        ("params", "params.yaml, which the page shows whole"),
+        ("pyproject", "pyproject.toml: the pinned versions"),
+        ("notes", "what no stage may write since it differs between runs (yaml)"),
+        ("summaries", "folder of the summaries (csv)"),
+        ("verdicts", "folder of the verdicts (csv)"),
+        ("metrics", "folder with pretrain/ and finetune/ (json)"),
+        ("figures", "folder of the figures (png)"),
+        ("claims", "the claims (yaml)"),
+        ("published", "folder of the published values (csv)"),
+        ("out", "the page (html)"),
+        ("table", "the verdict table (Markdown)"),
+    ):
+        parser.add_argument(f"--{name}", type=Path, required=True, help=what)
+    arguments = parser.parse_args()
+    content = content_of(arguments)
+    page = render(content)
+    for path, text in ((arguments.out, page), (arguments.table, markdown(content["table"]))):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="\n")
+    print(closing_line(arguments, content, len(page.encode())))
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,293 @@
+"""The page: whole, self-contained, the same bytes every time, readable by machines and people; clear errors."""
+
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from made_up_study import FIGURES, REPOSITORY, STUDY, png
+
+from stages.analysis.claims import read_claims
+from stages.params import read_yaml
+from stages.reporting.sources import read_pins, read_sections
+
+VOID = {"meta", "link", "img", "br", "hr", "input", "col"}
+CLAIMS = [claim.id for claim in read_claims(REPOSITORY / "data/claims.yaml").claims]
+
+
+class Page(HTMLParser):
+    """The tags of a page with their attributes, its text by the tag around it, and what is not well-formed."""
+
+    def __init__(self, text: str):
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[tuple[str, str]] = []
+        self.faults: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+        self.faults += [f"{tag} is never closed" for tag in self.open]
+
+    def handle_starttag(self, tag, attrs):
+        if len(dict(attrs)) != len(attrs):
+            self.faults.append(f"{tag} has an attribute twice")
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.faults.append(f"{tag} is closed at {self.getpos()} but is not the innermost")
+
+    def handle_data(self, data):
+        self.texts.append((self.open[-1] if self.open else "", data))
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def text(whole_study) -> str:
+    return (whole_study / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(text) -> Page:
+    return Page(text)
+
+
+def test_the_page_is_well_formed(page):
+    assert page.faults == [] and len(page.tags) > 500
+    assert page.all("html") == [{"lang": "en"}] and len(page.all("h1")) == 1
+    identities = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(identities) == len(set(identities))
+
+
+def test_the_parser_sees_what_is_not_well_formed():
+    assert Page("<p><b>x</p></b>").faults and Page("<div>").faults and not Page("<p><b>x</b></p>").faults
+
+
+def test_nothing_is_loaded_from_anywhere(page, text):
+    assert not page.all("script") and not page.all("iframe") and not page.all("object")
+    loaded = [
+        attributes[key]
+        for _, attributes in page.tags
+        for key in ("src", "srcset", "poster")
+        if key in attributes
+    ]
+    assert len(loaded) == len(FIGURES) and all(url.startswith("data:image/png;base64,") for url in loaded)
+    assert [link["href"] for link in page.all("link")] == ["data:,"]
+    assert not re.search(r"url\(|@import|@font-face", text)
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+
+
+def test_links_lead_to_parts_of_the_page_or_to_the_paper(page):
+    identities = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    links = [attributes["href"] for attributes in page.all("a")]
+    assert {link for link in links if not link.startswith("#")} == {"https://arxiv.org/abs/2506.20746"}
+    assert {link[1:] for link in links if link.startswith("#")} <= identities
+
+
+def test_every_figure_is_in_the_page_with_words_for_those_who_do_not_see_it(page, whole_study):
+    images = page.all("img")
+    shown = [base64.b64decode(image["src"].partition(",")[2]) for image in images]
+    assert shown == [(whole_study / f"figures/{name}.png").read_bytes() for name in FIGURES]
+    for image in images[1:]:
+        assert re.search(r"\d\.\d\d \[|above|below|not told apart", image["alt"]), image["alt"]
+    # 1400 dots at 200 an inch: 7 inches, on which 7 points are 12 CSS pixels.
+    assert {image["width"] for image in images} == {str(round(1400 / 200 * 72 / 7 * 12))}
+
+
+def test_every_claim_is_there_with_a_verdict_in_words_for_each_model(text, whole_study):
+    rows = dict(re.findall(r'<tr id="([CK]\d+)">(.*?)</tr>', text, re.DOTALL))
+    assert list(rows) == CLAIMS
+    for model, label in (("tiny-llama-0", 2), ("tiny-gpt2-1", 4)):
+        verdicts = pd.read_csv(whole_study / f"verdicts/{model}.csv")
+        whole = verdicts[verdicts["prompt"] == "all"].set_index("claim")["verdict"]
+        for claim, row in rows.items():
+            cell = re.findall(r"<td>(.*?)</td>", row, re.DOTALL)[label]
+            assert whole.get(claim, "not measured") in cell
+    assert "not measured" in rows["C15"]  # of the second seed and the new form
+
+
+def test_every_part_of_a_claim_is_there(page, whole_study):
+    parts = sum((pd.read_csv(path)["prompt"] != "all").sum() for path in (whole_study / "verdicts").iterdir())
+    badges = sum(attributes.get("class", "").startswith("badge") for attributes in page.all("span"))
+    whole = sum((pd.read_csv(path)["prompt"] == "all").sum() for path in (whole_study / "verdicts").iterdir())
+    assert badges == parts + whole
+
+
+def test_tables_scroll_and_say_what_their_heads_are_of(page, text):
+    assert all(attributes.get("scope") in ("col", "row", "rowgroup") for attributes in page.all("th"))
+    outside = re.sub(r'<div class="scroll".*?</div>', "", text, flags=re.DOTALL)
+    assert "<table" in text and "<table" not in outside
+
+
+def test_the_papers_tables_hold_the_summaries_numbers(text, whole_study):
+    summary = pd.read_csv(whole_study / "summary/tiny-llama-0-reversal.csv")
+    at = summary.set_index(["prompt", "scheme", "metric"]).loc[
+        "qa", "O+FFN@LT[last_quarter]", "top5_accuracy"
+    ]
+    table = text[text.index("last quarter: top-5 accuracy on FMRA") :].partition("</table>")[0]
+    row = table[table.index('colspan="10">qa') :]
+    row = row[row.index("tiny-llama") :].partition("</tr>")[0]
+    cell = f'{at["estimate"]:.2f}<span class="interval">[{at["low"]:.2f}, {at["high"]:.2f}]'
+    assert cell in row and '<td class="number">120</td>' in row
+    assert ">paper" not in table  # the paper grafted the second half
+
+
+def test_published_values_stand_beside_ours(text):
+    table = text[text.index("Position grafting: top-5 accuracy on FMRA</h3>") :].partition("</table>")[0]
+    row = table[table.index('colspan="10">headline') :]
+    row = row[row.index("tiny-llama") :].partition("</tr>")[0]
+    assert "paper 0.34" in row  # LT in Llama, data/published/position_grafting.csv
+
+
+def test_hashes_are_those_of_the_files(text, whole_study):
+    for path in (whole_study / "summary/tiny-gemma-0-fmra.csv", REPOSITORY / "pyproject.toml"):
+        md5 = hashlib.md5(path.read_bytes()).hexdigest()
+        assert f'{path.as_posix()}</th><td class="hash">{md5}' in text
+
+
+def test_pins_are_pyprojects(text):
+    pins = dict(read_pins(REPOSITORY / "pyproject.toml"))
+    assert re.fullmatch(r"[\d.]+", pins["torch"]) and re.fullmatch(r"[\d.]+", pins["jinja2"])
+    assert all(f'{name}</th><td class="number">{version}</td>' in text for name, version in pins.items())
+
+
+def test_parameters_are_shown_whole(tmp_path):
+    sections = read_sections(REPOSITORY / "params.yaml")
+    assert [name for name, _ in sections] == list(read_yaml(REPOSITORY / "params.yaml"))
+    lines = (REPOSITORY / "params.yaml").read_text().splitlines()
+    shown = "\n".join(part for _, part in sections).splitlines()
+    assert [line for line in shown if line] == [line for line in lines if line][len(lines_before(lines)) :]
+    (tmp_path / "p.yaml").write_text("# of all\n\n# of a\na:\n  x: 1\n\n# of b\nb: 2\n")
+    assert read_sections(tmp_path / "p.yaml") == [("a", "# of a\na:\n  x: 1"), ("b", "# of b\nb: 2")]
+
+
+def lines_before(lines: list[str]) -> list[str]:
+    """What stands above the first section and its own comment."""
+    first = next(i for i, line in enumerate(lines) if line[:1].isalpha())
+    while first and lines[first - 1].startswith("#"):
+        first -= 1
+    return [line for line in lines[:first] if line]
+
+
+def test_the_page_is_the_same_bytes_every_time(study_folder, run_stage):
+    first = run_stage(study_folder).read_bytes(), (study_folder / "verdicts.md").read_bytes()
+    assert (run_stage(study_folder).read_bytes(), (study_folder / "verdicts.md").read_bytes()) == first
+
+
+def test_what_was_noted_by_hand_is_shown(study_folder, run_stage, text):
+    assert "Not noted" in text
+    (study_folder / "notes.yaml").write_text(
+        "machine: 2 cores\nminutes: {make repro: 31}\n"
+        "other_worlds: [{seed: 1, changed: [{claim: C5, model: tiny-gpt2, here: holds, there: fails}]}, {seed: 2, changed: []}]\n"
+    )
+    text = run_stage(study_folder).read_text()
+    assert "on 2 cores" in text and 'make repro</th><td class="number">31</td>' in text
+    assert "C5 in tiny-gpt2 is fails there, holds here" in text
+    assert "world seed 2: no verdict goes from holds to fails" in text
+
+
+def test_what_the_inputs_say_is_text_and_not_markup(study_folder, run_stage):
+    (study_folder / "notes.yaml").write_text(
+        "machine: <script>alert(1)</script>\nminutes: {x: 1}\nother_worlds: []\n"
+    )
+    assert not Page(run_stage(study_folder).read_text()).all("script")
+
+
+def test_the_closing_line_names_the_files_and_the_verdicts(study_folder, run_stage, capsys):
+    run_stage(study_folder)
+    line = capsys.readouterr().out.strip()
+    assert "\n" not in line and "report.html" in line and "verdicts.md" in line
+    assert re.search(r"\d+ verdicts, \d+ holds, \d+ fails, \d+ undecided$", line)
+
+
+def css(text: str) -> str:
+    return text[text.index("<style>") : text.index("</style>")]
+
+
+def test_no_type_is_smaller_than_12_pixels(text):
+    sizes = [float(size) * 16 for size in re.findall(r"font(?:-size)?:[^;}]*?([\d.]+)rem", css(text))]
+    sizes += [float(size) for size in re.findall(r"font(?:-size)?:[^;}]*?([\d.]+)px", css(text))]
+    assert len(sizes) > 5 and min(sizes) >= 12
+
+
+def luminance(colour: str) -> float:
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_text_is_told_from_its_ground_in_light_and_dark(text):
+    looks = re.findall(r":root \{(.*?)\}", css(text), re.DOTALL)
+    assert len(looks) == 2
+    for look in looks:
+        colour = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", look))
+        pairs = [(name, "page") for name in ("text", "quiet", "link")] + [("text", "head")]
+        pairs += [(verdict, f"{verdict}-back") for verdict in ("holds", "fails", "undecided")]
+        for front, back in pairs:
+            low, high = sorted(luminance(colour[name]) for name in (front, back))
+            assert (high + 0.05) / (low + 0.05) >= 4.5, (front, back)
+
+
+def refusal(study_folder: Path, run_stage, capsys) -> str:
+    with pytest.raises(SystemExit) as caught:
+        run_stage(study_folder)
+    error = capsys.readouterr().err.strip()
+    assert caught.value.code == 1 and error.startswith("error: ") and "\n" not in error
+    assert not (study_folder / "report.html").exists()
+    return error
+
+
+@pytest.mark.parametrize(
+    "name", ["summary/tiny-llama-0-maps.csv", "verdicts/tiny-llama-0.csv", "figures/figure_patching.png"]
+)
+def test_a_missing_input_is_named(study_folder, run_stage, capsys, name):
+    (study_folder / name).unlink()
+    assert f"{name} is missing" in refusal(study_folder, run_stage, capsys)
+
+
+def test_verdicts_of_the_repeats_may_be_missing(study_folder, run_stage):
+    (study_folder / f"verdicts/{STUDY['repeats']['models'][0]}-1.csv").unlink()
+    assert "tiny-gpt2 seed" not in css_free(run_stage(study_folder).read_text()).partition('id="figures"')[0]
+
+
+def css_free(text: str) -> str:
+    return text.replace(css(text), "")
+
+
+def test_a_verdict_that_is_no_verdict_is_named(study_folder, run_stage, capsys):
+    path = study_folder / "verdicts/tiny-llama-0.csv"
+    path.write_text(path.read_text().replace(",holds\n", ",maybe\n"))
+    assert "'maybe'; valid: holds, fails, undecided" in refusal(study_folder, run_stage, capsys)
+
+
+def test_verdicts_without_a_column_are_named(study_folder, run_stage, capsys):
+    path = study_folder / "verdicts/tiny-llama-0.csv"
+    pd.read_csv(path).drop(columns="threshold").to_csv(path, index=False)
+    assert "no column 'threshold'" in refusal(study_folder, run_stage, capsys)
+
+
+def test_a_figure_that_is_no_png_is_named(study_folder, run_stage, capsys):
+    (study_folder / "figures/figure2.png").write_bytes(png(10, 10)[1:])
+    assert "figure2.png is no PNG" in refusal(study_folder, run_stage, capsys)
+
+
+@pytest.mark.parametrize(
+    ("notes", "said"),
+    [
+        ("minute: {}\n", "unknown key 'minute'; valid: machine, minutes"),
+        (
+            "other_worlds: [{seed: 1, changed: [{claim: C99, model: x, here: holds, there: fails}]}]\n",
+            "claim 'C99' is none of C1,",
+        ),
+    ],
+)
+def test_a_note_that_does_not_fit_is_named(study_folder, run_stage, capsys, notes, said):
+    (study_folder / "notes.yaml").write_text(notes)
+    assert said in refusal(study_folder, run_stage, capsys)
