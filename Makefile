@@ -12,7 +12,7 @@ JOBS ?= 2
 repro: check  ## the whole study: only what changed runs again; JOBS items at a time
 	dvc repro generate_facts
 	@set -e; for kind in pretrain finetune graft summarize; do \
-	    dvc status --json | grep -o "\"$$kind[a-z_]*@[^\"]*\"" | xargs -P $(JOBS) -n 1 dvc --wait-for-lock repro --quiet --single-item; \
+	    dvc status --json | grep -o "\"$$kind[a-z_]*@[^\"]*\"" | xargs -r -P $(JOBS) -n 1 dvc --wait-for-lock repro --quiet --single-item; \
 	done
 	dvc repro
 

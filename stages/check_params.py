@@ -22,9 +22,14 @@ from stages.params import UserError, read_yaml, run_main
 from stages.plotting.checks import check_figures
 from stages.schema import ARCHITECTURES, DIVISIBLE, Model, Params, choices, parsed
 
-# The finetuned models that dvc.yaml hands to every setup made of several models.
+# What dvc.yaml hands to every setup made of several models, beside the base and its early checkpoint.
 SETUPS_NEED_RECIPES = ("fmra",)
 SETUPS_NEED_PARTS = ("b_to_a", "half_a", "half_b")
+# The experiments whose params dvc.yaml's graft stages depend on: of a recipe's setup, and of a setup made of several models.
+OF_RECIPES = ("positions", "title", "unembedding", "random_positions", "other_name")
+OF_SETUPS = (
+    "components", "hybrid", "layer_component", "heads", "position_layer", "patching", "pretraining", "half_known",
+)  # fmt: skip
 
 
 def check_declared(key: str, names: Iterable[Any], declared: Iterable[Any]) -> None:
@@ -67,6 +72,22 @@ def check_study(params: Params) -> None:
         check_unique(key, [*names, *others])
     for key, section in (("study", study), ("study.new_form", new_form)):
         check_declared(f"setups, of {key}.recipes", section.recipes, params.setups)
+        for names, experiments, models in (
+            (section.recipes, OF_RECIPES, ()),
+            (section.setups, OF_SETUPS, ("early", *SETUPS_NEED_RECIPES, *SETUPS_NEED_PARTS)),
+        ):
+            for name in names:
+                setup, given = params.setups[name], models or (name,)
+                check_declared(
+                    f"setups.{name}: a model that dvc.yaml does not hand it",
+                    [setup.recipient, *setup.donors.values()],
+                    ("base", *given),
+                )
+                check_declared(
+                    f"setups.{name}.experiments: not in the params of its stage in dvc.yaml",
+                    setup.experiments,
+                    experiments,
+                )
         if section.models and section.setups:
             check_declared(f"{key}.setups need recipes", SETUPS_NEED_RECIPES, section.recipes)
             check_declared(f"{key}.setups need study.parts", SETUPS_NEED_PARTS, study.parts)
@@ -77,7 +98,7 @@ def check_study(params: Params) -> None:
             )
     for name in (*study.models, *new_form.models):
         epochs = params.models[name].pretrain.num_train_epochs
-        if params.pretrain.early_epoch > epochs:
+        if params.pretrain.early_epoch >= epochs:
             raise UserError(
                 f"pretrain.early_epoch is {params.pretrain.early_epoch}; models.{name} is pretrained for {epochs} epochs"
             )

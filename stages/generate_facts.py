@@ -74,8 +74,8 @@ def other_named(facts: Sequence[Fact], index: int, direction: str) -> dict[str, 
         if other["second_actor"][0] != fields["second_actor"][0]:
             return fields | {key: other[key] for key in ("first_actor", "second_actor")}
     raise UserError(
-        f"generate_facts.facts is {len(facts)}: no fact's answer begins with another letter than fact "
-        f"{facts[index].fact_id}'s; use more facts"
+        f"{len(facts)} facts: no fact's answer begins with another letter than fact {facts[index].fact_id}'s; more are needed "
+        "(generate_facts.facts, generate_facts.base_facts)"
     )
 
 

@@ -179,10 +179,11 @@ class Experiment(Section):
 class Setup(Section):
     dataset: Literal["fmfa", "fmra", "rmra_shuffled", "base"]
     halves: Annotated[list[Literal["a", "b"]], Field(min_length=1)]
+    facts: Literal["all", "half_known"] = "all"
     recipient: Name  # base, early, or a recipe
     donors: Annotated[
         dict[Name, Name], Field(min_length=1)
-    ]  # donor -> base or a recipe; the first serves SFT
+    ]  # donor -> base, early, or a recipe; the first serves SFT
     experiments: Names
     leave_out: list[Name]  # prompts of its experiments that are not asked here
 
@@ -191,6 +192,7 @@ class GraftSettings(Section):
     token_budget: Count
     directions: Annotated[list[Literal["ab", "ba"]], Field(min_length=1)]
     draws: Count
+    half_known_share: Annotated[float, Field(gt=0, lt=1)]
     seed: Seed
 
 

@@ -65,8 +65,8 @@ def cells(model: str, setup: str) -> Cells:
         steps = [*map(str, LAYERS), "all"]
         patched = [f"patch {position}[{step}]" for position in ("FE", "LT", "FE+LT") for step in steps]
         return _asked("patching", ["PRE", "SFT", "FE", "LT", "FE+LT", *patched])
-    if setup == "pretraining":
-        return _asked("pretraining", POSITIONS)
+    if setup in ("pretraining", "half_known"):
+        return _asked(setup, POSITIONS)
     assert setup == "maps", setup
     return [
         ("layer_component", "headline", "seen", ("PRE", "SFT", *_layer_components(model))),
@@ -95,7 +95,7 @@ def _layer_components(model: str) -> list[str]:
 def _position_layers() -> list[str]:
     last = LAYERS[-1]
     windows = [*map(str, LAYERS), *(f"0-{k}" for k in LAYERS[1:]), *(f"{k}-{last}" for k in LAYERS[1:-1])]
-    return [f"{name}[{window}]" for name in ("FE", "LT", "R", "(FE+LT+R)^C") for window in windows]
+    return [f"{name}[{window}]" for name in ("FE", "LT", "R", "(FE+LT)^C") for window in windows]
 
 
 def recovered(model: str, setup: str, prompt: str, scheme: str) -> float:
@@ -132,7 +132,12 @@ def made_up_summary(
 ) -> pd.DataFrame:
     """One summary file's table; `holm` adds the column of Holm-corrected p-values."""
     wanted = set(metrics) & set(MAP_METRICS if setup == "maps" else METRICS)
-    dataset = {"fmfa": "fmfa", "rmra_shuffled": "rmra_shuffled", "pretraining": "base"}.get(setup, "fmra")
+    dataset = {
+        "fmfa": "fmfa",
+        "rmra_shuffled": "rmra_shuffled",
+        "pretraining": "base",
+        "half_known": "base",
+    }.get(setup, "fmra")
     facts = n // 2 if setup == "hybrid" else n
     rows = []
     for experiment, prompt, split, schemes in cells(model, setup):

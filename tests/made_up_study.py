@@ -37,9 +37,10 @@ EXPERIMENTS = {
     "hybrid": (TWO, ("relation", "NO FE", "FE ATTN", "FE FFN", "FE O+FFN", "FE FULL")),
     "layer_component": (TWO, [f"{c}@{p}[{i}]" for c in ("O", "UP", "ATTN_NORM") for p in ("LT", "FE") for i in LAYERS]),
     "heads": (TWO, [f"O{{{head}}}@LT[{i}]" for head in range(4) for i in LAYERS]),
-    "position_layer": (TWO, [f"{p}[{i}]" for p in ("FE", "LT", "R", "(FE+LT+R)^C") for i in LAYERS]),
+    "position_layer": (TWO, [f"{p}[{i}]" for p in ("FE", "LT", "R", "(FE+LT)^C") for i in LAYERS]),
     "patching": (TWO, ["FE", "LT", "FE+LT", *(f"patch {p}[{i}]" for p in ("FE", "LT", "FE+LT") for i in [*LAYERS, "all"])]),
     "pretraining": (TWO, POSITIONS[2:]),
+    "half_known": (TWO, POSITIONS[2:]),
 }  # fmt: skip
 IN_SETUP = {
     "fmra": ("positions", "title", "unembedding", "random_positions", "other_name"),
@@ -48,6 +49,7 @@ IN_SETUP = {
     "maps": ("layer_component", "heads", "position_layer"),
     "patching": ("patching",),
     "pretraining": ("pretraining",),
+    "half_known": ("half_known",),
 }
 METRICS = (
     *("top1_accuracy", "top5_accuracy", "top100_accuracy", "mean_rank", "mean_probability"),
@@ -66,7 +68,7 @@ FIGURES = {
     "figure_datasets": {"draws": "setups", "setup": ["fmfa", "fmra", "rmra_shuffled"], "metric": "recovered_logprob"},
     "figure_patching": {"draws": "patching", "setup": "patching", "metric": "recovered_logprob"},
     "figure_metrics": {"draws": "metrics", "setup": "fmra"},
-    "figure_controls": {"draws": "controls", "setup": ["fmra", "pretraining"], "metric": "recovered_logprob"},
+    "figure_controls": {"draws": "controls", "setup": ["fmra", "pretraining", "half_known"], "metric": "recovered_logprob"},
     "figure_new_form": {"draws": "new_form", "setup": ["fmra", "hybrid", "maps"], "metric": "recovered_logprob"},
     "figure_components_map": {"draws": "component_map", "setup": "maps", "metric": "recovered_logprob"},
     "figure_positions_map": {"draws": "position_map", "setup": "maps", "metric": "recovered_logprob"},
@@ -77,7 +79,7 @@ STUDY = {
     "seeds": [0],
     "recipes": ["fmfa", "fmra", "rmra_shuffled", "gentle", "lora"],
     "parts": [],
-    "setups": ["reversal", "hybrid", "maps", "patching", "pretraining"],
+    "setups": ["reversal", "hybrid", "maps", "patching", "pretraining", "half_known"],
     "repeats": {"models": ["tiny-gpt2"], "seeds": [1], "recipes": ["fmra"]},
     "new_form": {"models": ["tiny-gpt2-new", "tiny-gemma-new"], "recipes": ["fmra"], "parts": [], "setups": ["hybrid", "maps"]},
 }  # fmt: skip

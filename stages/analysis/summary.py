@@ -36,7 +36,7 @@ HEADLINE: dict[str, dict[str, tuple[str, ...]]] = {
         **dict.fromkeys((f"{part}@LT[second_half]" for part in ("ATTN+O+FFN", "O+FFN", "FFN")), BOTH),
     },
     "hybrid": {**ENDS, **dict.fromkeys(("NO FE", "FE ATTN", "FE FFN", "FE FULL"), BOTH)},
-    "patching": {**ENDS, **dict.fromkeys(("LT", "patch LT[4]", "patch FE+LT[all]"), BOTH)},
+    "patching": {**ENDS, **dict.fromkeys(("LT", "patch LT[late]", "patch FE+LT[all]"), BOTH)},
 }
 
 

@@ -30,8 +30,7 @@ def check_scores(scores: pd.DataFrame) -> None:
 
     Complete: all columns of KEYS and SCORES; no empty key, no score that is not finite, no rank below 1; one
     row per key; PRE and SFT in every experiment; and in every experiment the same fact ids under every
-    (prompt, template, scheme), each with at least one draw (a short prompt may allow fewer draws of a random
-    control than a long one). The authors' code dropped facts silently, so that n differed between bars; here
+    (prompt, template, scheme, draw). The authors' code dropped facts silently, so that n differed between bars; here
     that is an error.
     """
     if absent := [column for column in [*KEYS, *SCORES] if column not in scores.columns]:
@@ -63,11 +62,10 @@ def check_scores(scores: pd.DataFrame) -> None:
 
 
 def _check_every_fact_everywhere(rows: pd.DataFrame, facts: list) -> None:
-    """Raise UserError unless every (prompt, template) has every scheme of the experiment on every fact."""
-    keys = ["prompt", "template_split", "template", "scheme", "fact_id"]
-    # Every experiment has draw 0 of its ordinary schemes; a random control is there once a draw.
-    found = rows[keys] if (rows["draw"] == rows["draw"].iloc[0]).all() else rows[keys].drop_duplicates()
-    every = rows[keys[:3]].drop_duplicates().merge(rows[["scheme"]].drop_duplicates(), how="cross")
+    """Raise UserError unless every (prompt, template) has every scheme and draw of the experiment on every fact."""
+    keys = ["prompt", "template_split", "template", "scheme", "draw", "fact_id"]
+    found = rows[keys]
+    every = rows[keys[:3]].drop_duplicates().merge(rows[["scheme", "draw"]].drop_duplicates(), how="cross")
     if len(found) == len(every) * len(facts):  # no duplicates here, so equal counts mean equal sets
         return
     every = every.merge(pd.DataFrame({"fact_id": facts}), how="cross")

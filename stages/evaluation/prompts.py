@@ -67,23 +67,23 @@ def encode_rows(tokenizer: Any, rows: Sequence[Mapping]) -> list[Prompt]:
 def with_random_positions(prompt: Prompt, row: Mapping, like: Sequence[str], draws: int, seed: int) -> Prompt:
     """The prompt with random position sets, each as large as one of `like`, from the tokens outside all of them.
 
-    Where fewer tokens are outside, all of them are taken. A set depends on the seed, the fact, the template, the
+    A set depends on the seed, the fact, the template, the
     direction and the draw, and on nothing else: not on the order of prompts nor on which others are asked.
 
     Raises:
-        UserError: no token is outside; names the fact.
+        UserError: fewer tokens are outside than a set has; names the fact.
     """
     taken = {token for name in like for token in prompt.positions[name]}
     outside = [token for token in range(len(prompt.tokens)) if token not in taken]
-    if not outside:
-        raise UserError(
-            f"fact {row['fact_id']}, prompt {row['template']!r}: no token lies outside {'+'.join(like)}"
-        )
+    for name in like:
+        if len(outside) < len(prompt.positions[name]):
+            raise UserError(
+                f"fact {row['fact_id']}, prompt {row['template']!r}: {len(outside)} tokens lie outside {'+'.join(like)}, "
+                f"{name} has {len(prompt.positions[name])}; ask random positions on a longer prompt"
+            )
     drawn = {}
     for name in like:
         for draw in range(1, draws + 1):
             rng = random.Random(f"{seed} {row['fact_id']} {row['template']} {row['direction']} {name} {draw}")
-            drawn[random_set(name, draw)] = rng.sample(
-                outside, min(len(prompt.positions[name]), len(outside))
-            )
+            drawn[random_set(name, draw)] = rng.sample(outside, len(prompt.positions[name]))
     return replace(prompt, positions={**prompt.positions, **drawn})

@@ -74,9 +74,21 @@ def evaluate(
                 names = columns + [(patch.name, 0) for patch in wanted]
             table = score_table(asked_rows, names, joined(scores), tokenizer, whole)
             tables.append(table.assign(experiment=name))
-    return pd.concat(tables, ignore_index=True).assign(
-        model=args.model, seed=args.seed, setup=args.setup, dataset=setup["dataset"]
-    )[COLUMNS]
+    scores = pd.concat(tables, ignore_index=True)
+    if setup.get("facts") == "half_known":
+        scores = half_known(scores, settings["half_known_share"])
+    return scores.assign(model=args.model, seed=args.seed, setup=args.setup, dataset=setup["dataset"])[
+        COLUMNS
+    ]
+
+
+def half_known(table: pd.DataFrame, share: float) -> pd.DataFrame:
+    """The rows of the share of the facts whose target PRE finds most likely, all prompts together: what it half knows."""
+    of_pre = table[table["scheme"] == "PRE"].groupby("fact_id")["target_logprob"].mean()
+    most_likely = of_pre.sort_values(ascending=False, kind="stable").index[
+        : max(2, round(len(of_pre) * share))
+    ]
+    return table[table["fact_id"].isin(most_likely)].reset_index(drop=True)
 
 
 def write_table(args: argparse.Namespace, scores: pd.DataFrame) -> None:

@@ -20,7 +20,7 @@ from stages.plotting.style import DIVERGING
 
 CELL = re.compile(r"^(?P<what>[^@\[]+)(@(?P<at>\w+))?\[(?P<first>\d+)(-(?P<last>\d+))?\]$")
 COMPONENTS = ("ATTN_NORM", "Q", "K", "V", "O", "MLP_NORM", "GATE", "UP", "DOWN")
-POSITIONS = ("FE", "LT", "R", "(FE+LT+R)^C")
+POSITIONS = ("FE", "LT", "R", "(FE+LT)^C")
 SIGNIFICANT = 0.05
 EMPTY = "#E4E4E4"
 

@@ -19,9 +19,10 @@ DRAWN_FROM: dict[str, dict[str, tuple[str, ...]]] = {
     "hybrid_components": {"hybrid": ()},
     "patching": {"patching": ()},
     "controls": {
-        "random_positions": QUESTIONS,
+        "random_positions": ("qa", "movie_title"),
         "other_name": ("movie_title_other_name",),
         "pretraining": QUESTIONS,
+        "half_known": QUESTIONS,
     },
     "new_form": {"positions": QUESTIONS, "hybrid": QUESTIONS, "position_layer": ("qa",)},
     "component_map": {"layer_component": ("headline",)},

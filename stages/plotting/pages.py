@@ -27,6 +27,7 @@ from stages.plotting.results import Material, bars_of, panel_of
 
 OTHER_NAME = "movie_title_other_name"
 NAMED = "mean_logit_difference"
+RANDOM_PROMPTS = ("qa", "movie_title")
 RANDOM_SCHEMES = ("FE", "FE_random", "LT", "LT_random", "FE+LT")
 NAME_SCHEMES = ("PRE", "SFT", "FE", "LT", "FE+LT", "M", "M+LT")
 RELATION_ALL = " [all]"  # the hybrids with the relation model's O+FFN in all layers
@@ -34,20 +35,23 @@ HYBRID_SHOWN = ("relation", *HYBRID_COMPONENTS[1:])
 
 
 def control_figure(material: Material, setups: Sequence[str], metric: str) -> Figure:
-    """Controls: random positions of the same number; another fact's name beside the title; facts of pretraining.
+    """Controls: random positions of the same number; another fact's name beside the title; facts of pretraining, and those
+    of them that the early checkpoint half knew.
 
     The second row's value is the logit of the named actor's co-star less that of the title's: above 0 the
     answer follows the name.
     """
     rows = [
-        (table("random_positions", material, setups, metric), RANDOM_SCHEMES, QUESTIONS, metric),
+        (table("random_positions", material, setups, metric), RANDOM_SCHEMES, RANDOM_PROMPTS, metric),
         (table("other_name", material, setups, NAMED), NAME_SCHEMES, (OTHER_NAME,), NAMED),
         (table("pretraining", material, setups, metric), POSITION_SCHEMES, QUESTIONS, metric),
+        (table("half_known", material, setups, metric), POSITION_SCHEMES, QUESTIONS, metric),
     ]
     names = (
         f"random positions\n{AXIS_LABELS[metric]}",
         "another fact's actor\nwith the title: logit of\nthe actor's co-star\nless the title's (logits)",
         f"facts of pretraining\n{AXIS_LABELS[metric]}",
+        f"of these, half known\n{AXIS_LABELS[metric]}",
     )
     models = material.study["models"]
     figure, panels = grid(len(rows), len(models), heights=1.95, margins=0.8, sharex=False, sharey="row")

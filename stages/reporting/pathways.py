@@ -124,7 +124,9 @@ def other_name(view: View) -> str:
 
 def pretrained_facts(view: View) -> str:
     both, rest = (look(view, scheme, "pretraining") for scheme in ("FE+LT", "(FE+LT)^C"))
+    half_known = look(view, "FE+LT", "half_known")
     return (
         f"For facts learnt in pretraining (the base grafted onto its own earlier checkpoint) FE+LT is at {spread(both)}, all "
-        f"other positions together at {spread(rest)} {setting(both)}."
+        f"other positions together at {spread(rest)} {setting(both)}; on those of them that the earlier checkpoint half knew "
+        f"FE+LT is at {spread(half_known)}."
     )

@@ -201,7 +201,7 @@ def check_against(values: dict) -> None:
             {"experiments": ["title"]},
             ["claim C13", "experiment of setup gentle", "'positions'"],
         ),
-        ("experiments", "patching", {"schemes": ["PRE", "SFT", "LT"]}, ["claim C14", "'patch LT[4]'"]),
+        ("experiments", "patching", {"schemes": ["PRE", "SFT", "LT"]}, ["claim C14", "'patch LT[late]'"]),
         (
             "experiments",
             "title",

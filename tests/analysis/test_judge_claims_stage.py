@@ -16,8 +16,19 @@ from stages.judge_claims import main
 from stages.params import run_main
 
 CLAIMS, PUBLISHED = Path("data/claims.yaml").resolve(), Path("data/published").resolve()
-SETUPS = ["fmra", "fmfa", "rmra_shuffled", "gentle", "lora", "reversal", "hybrid", "patching", "pretraining"]
-DATASETS = {"fmfa": "fmfa", "rmra_shuffled": "rmra_shuffled", "pretraining": "base"}
+SETUPS = [
+    "fmra",
+    "fmfa",
+    "rmra_shuffled",
+    "gentle",
+    "lora",
+    "reversal",
+    "hybrid",
+    "patching",
+    "pretraining",
+    "half_known",
+]
+DATASETS = {"fmfa": "fmfa", "rmra_shuffled": "rmra_shuffled", "pretraining": "base", "half_known": "base"}
 PARAMS = """
 judge_claims: {resamples: 100, seed: 0}
 models: {tiny-gpt2: {family: gpt2}, tiny-gemma: {family: gemma}, tiny-gpt2-new: {family: gpt2}}
@@ -153,7 +164,7 @@ def test_bad_input_ends_in_one_line_before_any_work(run_stage, tmp_path, capsys)
         ({"fmra": whole["fmra"].assign(model="tiny-llama")}, ["tiny-gpt2-0-fmra.parquet", "tiny-llama"]),
         ({"gentle": whole["gentle"].assign(setup="lora")}, ["tiny-gpt2-0-gentle.parquet", "lora"]),
         ({"hybrid": whole["hybrid"].iloc[1:]}, ["setup hybrid", "1 rows missing"]),
-        ({"patching": whole["patching"].query("scheme != 'patch LT[4]'")}, ["C14", "patch LT[4]"]),
+        ({"patching": whole["patching"].query("scheme != 'patch LT[late]'")}, ["C14", "patch LT[late]"]),
     ]
     for tables, words in cases:
         for file in tmp_path.glob("*.parquet"):

@@ -134,7 +134,7 @@ def test_another_name_beside_a_title_asks_for_the_names_co_star_and_the_titles_i
 
 def test_facts_whose_answers_all_begin_alike_have_no_other_name():
     alike = [replace(fact, second_actor=f"Ann {i}") for i, fact in enumerate(WORLD.base[:3])]
-    with pytest.raises(UserError, match="facts is 3: no fact's answer begins with another letter"):
+    with pytest.raises(UserError, match="3 facts: no fact's answer begins with another letter"):
         prompt_rows(alike, PROMPTS)
 
 

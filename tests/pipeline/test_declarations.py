@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from closure import ROOT, import_closure
 
+from stages.check_params import OF_RECIPES, OF_SETUPS, SETUPS_NEED_PARTS, SETUPS_NEED_RECIPES
 from stages.params import read_yaml
 from stages.study import summary_items
 
@@ -88,8 +89,16 @@ def test_a_graft_stage_declares_the_experiments_of_its_setups(name):
         key for key in PIPELINE[name]["params"] if isinstance(key, str) and key.startswith("experiments.")
     }
     assert used <= declared and setups
+    checked = OF_SETUPS if "setup" in PIPELINE[name]["matrix"] else OF_RECIPES
+    assert declared == {f"experiments.{experiment}" for experiment in checked}
     if name in ("graft", "graft_setups"):
         assert used == declared
+
+
+def test_a_graft_stage_hands_over_the_models_that_check_params_counts_on():
+    given = re.findall(r"(\S+)=runs", PIPELINE["graft_setups"]["cmd"])
+    assert given == ["base", "early", *SETUPS_NEED_RECIPES, *SETUPS_NEED_PARTS]
+    assert re.findall(r"(\S+)=runs", PIPELINE["graft"]["cmd"]) == ["base", "${item.recipe}"]
 
 
 def test_the_summaries_are_those_that_the_study_module_lists():

@@ -42,7 +42,7 @@ def study() -> dict:
         "models": MODELS,
         "seeds": [0],
         "recipes": ["fmfa", "fmra", "rmra_shuffled", "gentle", "lora"],
-        "setups": ["reversal", "hybrid", "maps", "patching", "pretraining"],
+        "setups": ["reversal", "hybrid", "maps", "patching", "pretraining", "half_known"],
         "repeats": {"models": ["tiny-gpt2"], "seeds": [1], "recipes": ["fmra"]},
         "new_form": {
             "models": ["tiny-gpt2-new", "tiny-gemma-new"],

@@ -55,7 +55,7 @@ def test_made_up_summaries_have_the_schemes_that_the_study_evaluates():
             for experiment, _, _, schemes in cells(model, name):
                 made.setdefault(experiment, set()).update(schemes)
             assert made == {
-                experiment: {*scheme_names(experiment, setup.donors[0], anatomy, params)}
+                experiment: {*scheme_names(experiment, next(iter(setup.donors)), anatomy, params)}
                 for experiment in setup.experiments
             }, name
 

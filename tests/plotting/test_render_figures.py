@@ -52,7 +52,7 @@ def test_a_quick_run_draws_what_its_one_recipe_shows(run_stage, capsys):
 def test_all_figures_are_byte_identical_in_two_runs(run_stage, section):
     everything = {
         "recipes": ("fmfa", "fmra", "rmra_shuffled", "gentle", "lora"),
-        "setups": ("reversal", "hybrid", "maps", "patching", "pretraining"),
+        "setups": ("reversal", "hybrid", "maps", "patching", "pretraining", "half_known"),
         "new": ("tiny-gpt2-new",),
     }
     first, second = run_stage("a", **everything), run_stage("b", **everything)
