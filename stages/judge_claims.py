@@ -78,15 +78,21 @@ def main() -> None:
                 **section,
             )
     counts: Counter[str] = Counter()
+    found: set[str] = set()
     arguments.out.mkdir(parents=True, exist_ok=True)
     for (model, seed), verdicts in judged.items():
         out = arguments.out / f"{model}-{seed}.csv"
         verdicts.to_csv(out, index=False, float_format="%.6g", lineterminator="\n")
+        found |= set(verdicts["claim"])
         counts.update(verdicts.loc[verdicts["prompt"] == ALL, "verdict"])
     told = ", ".join(f"{counts[word]} {word}" for word in ("holds", "fails", "undecided"))
     print(
         f"judge_claims: {arguments.out}: {counts.total()} verdicts on {len(setups)} models and seeds: {told}"
     )
+    if unjudged := [claim.id for claim in claims.claims if claim.id not in found]:
+        print(
+            f"judge_claims: not judged, since the study does not list all their setups: {', '.join(unjudged)}"
+        )
 
 
 if __name__ == "__main__":

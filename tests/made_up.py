@@ -36,6 +36,8 @@ RECOVERED = {
     **{"FE^C": 0.6, "LT^C": 0.5, "M": 0.02, "M+LT": 0.7, "FE+M": 0.55, "FE+M+LT": 1.0},
 }
 
+RANDOM = ("PRE", "SFT", "FE", "LT", "FE+LT", "FE_random", "LT_random")
+
 Cells = list[tuple[str, str, str, tuple[str, ...]]]  # experiment, prompt, template_split, schemes
 
 
@@ -51,7 +53,7 @@ def cells(model: str, setup: str) -> Cells:
             *(("positions", "paraphrases", split, POSITIONS) for split in ("seen", "held_out")),
             *(("title", prompt, "seen", TITLE) for prompt in ("movie_title", "long")),
             *_asked("unembedding", ["PRE", "SFT", *_unembeddings()]),
-            *_asked("random_positions", ["PRE", "SFT", "FE", "LT", "FE+LT", "FE_random", "LT_random"]),
+            *(("random_positions", prompt, "seen", RANDOM) for prompt in ("qa", "long")),
             ("other_name", "movie_title_other_name", "seen", named),
         ]
     if setup == "reversal":
@@ -62,7 +64,7 @@ def cells(model: str, setup: str) -> Cells:
     if setup == "hybrid":
         return _asked("hybrid", ["PRE", "SFT", *HYBRIDS, *(f"{name} [all]" for name in HYBRIDS)])
     if setup == "patching":
-        steps = [*map(str, LAYERS), "all"]
+        steps = [*map(str, LAYERS), "all", "late"]
         patched = [f"patch {position}[{step}]" for position in ("FE", "LT", "FE+LT") for step in steps]
         return _asked("patching", ["PRE", "SFT", "FE", "LT", "FE+LT", *patched])
     if setup in ("pretraining", "half_known"):

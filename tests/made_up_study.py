@@ -25,7 +25,7 @@ EXPERIMENTS = {
     "positions": ((*TWO, "movie_title", "long"), POSITIONS[2:]),
     "title": (("movie_title", "long"), ("FE", "LT", "FE+LT", "M", "M+LT", "R")),
     "unembedding": (TWO, [f"{s} | {m} unembed" for s in POSITIONS[2:] for m in ("PRE", "SFT")]),
-    "random_positions": (TWO, ("FE", "LT", "FE+LT", "FE_random", "LT_random")),
+    "random_positions": (("qa", "long"), ("FE", "LT", "FE+LT", "FE_random", "LT_random")),
     "other_name": (("movie_title_other_name",), ("FE", "LT", "FE+LT", "M", "M+LT")),
     "components": (
         TWO,
@@ -38,7 +38,7 @@ EXPERIMENTS = {
     "layer_component": (TWO, [f"{c}@{p}[{i}]" for c in ("O", "UP", "ATTN_NORM") for p in ("LT", "FE") for i in LAYERS]),
     "heads": (TWO, [f"O{{{head}}}@LT[{i}]" for head in range(4) for i in LAYERS]),
     "position_layer": (TWO, [f"{p}[{i}]" for p in ("FE", "LT", "R", "(FE+LT)^C") for i in LAYERS]),
-    "patching": (TWO, ["FE", "LT", "FE+LT", *(f"patch {p}[{i}]" for p in ("FE", "LT", "FE+LT") for i in [*LAYERS, "all"])]),
+    "patching": (TWO, ["FE", "LT", "FE+LT", *(f"patch {p}[{i}]" for p in ("FE", "LT", "FE+LT") for i in [*LAYERS, "all", "late"])]),
     "pretraining": (TWO, POSITIONS[2:]),
     "half_known": (TWO, POSITIONS[2:]),
 }  # fmt: skip

@@ -108,7 +108,7 @@ def test_a_wrong_key_is_named_with_the_nearest_valid_one(key, rename, choice):
             ["PRE", "SFT", {"generate": "layer_component", "positions": ["LT"], "windows": [7]}],
             ["experiments.layer_component.schemes", "tiny-gpt2", "windows of 7", "6 layers"]),
         ("experiments.random_positions.schemes", ["PRE", "SFT", {"generate": "random_positions", "like": ["FE", "M"]}],
-            ["experiments.random_positions.schemes", "'M'", "headline", "FE, LT, R"]),
+            ["experiments.random_positions.schemes", "'M'", "qa", "FE, LT, R"]),
         ("experiments.patching.schemes", ["PRE", "SFT", {"generate": "patches", "positions": ["FE", "M"]}],
             ["patch M[", "'M'", "headline"]),
         ("experiments.components.schemes",

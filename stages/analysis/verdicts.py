@@ -201,13 +201,13 @@ def _rank(metric: str) -> int:
 def fragile(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     """Claims that hold in one table of verdicts and fail in the other (another world or finetuning seed).
 
-    The column seed may differ. Columns: claim, model, comparison, verdict, other_verdict; no rows if none
-    changed sides. To or from undecided is no change of sides.
+    Both of a model's finetuning seeds are compared, each with the same seed. Columns: claim, model, seed, comparison,
+    verdict, other_verdict; no rows if none changed sides. To or from undecided is no change of sides.
 
     Raises:
-        UserError: the tables have no (claim, model) in common.
+        UserError: the tables have no (claim, model, seed) in common.
     """
-    keys = ["claim", "model"]
+    keys = ["claim", "model", "seed"]
     wholes = [table.loc[table["prompt"] == ALL, [*keys, "comparison", "verdict"]] for table in (one, other)]
     both = wholes[0].merge(
         wholes[1][[*keys, "verdict"]].rename(columns={"verdict": "other_verdict"}), on=keys

@@ -19,7 +19,7 @@ DRAWN_FROM: dict[str, dict[str, tuple[str, ...]]] = {
     "hybrid_components": {"hybrid": ()},
     "patching": {"patching": ()},
     "controls": {
-        "random_positions": ("qa", "movie_title"),
+        "random_positions": ("qa", "long"),
         "other_name": ("movie_title_other_name",),
         "pretraining": QUESTIONS,
         "half_known": QUESTIONS,

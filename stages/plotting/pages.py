@@ -27,7 +27,7 @@ from stages.plotting.results import Material, bars_of, panel_of
 
 OTHER_NAME = "movie_title_other_name"
 NAMED = "mean_logit_difference"
-RANDOM_PROMPTS = ("qa", "movie_title")
+RANDOM_PROMPTS = ("qa", "long")
 RANDOM_SCHEMES = ("FE", "FE_random", "LT", "LT_random", "FE+LT")
 NAME_SCHEMES = ("PRE", "SFT", "FE", "LT", "FE+LT", "M", "M+LT")
 RELATION_ALL = " [all]"  # the hybrids with the relation model's O+FFN in all layers

@@ -107,7 +107,9 @@ def pathways_by_each_metric(view: View) -> str:
 def random_positions(view: View) -> str:
     parts = []
     for scheme in ("FE", "LT"):
-        grafted, control = (look(view, name, "random_positions") for name in (scheme, f"{scheme}_random"))
+        grafted, control = (
+            look(view, name, "random_positions", prompt="qa") for name in (scheme, f"{scheme}_random")
+        )
         parts.append(compared(scheme, grafted, "as many random positions", control, "them"))
     return f"{'; '.join(parts)} {setting(grafted)}."
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import claims_of
+from made_up_scores import claims_of
 
 from stages.analysis.claims import check_claims, read_claims
 from stages.check_params import check, check_architecture, evaluated_for

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import table_of
+from made_up_scores import table_of
 from scipy.stats import spearmanr
 
 from stages.analysis.claims import read_claims

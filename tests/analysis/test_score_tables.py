@@ -52,14 +52,13 @@ def test_duplicate_is_named(make_scores):
     assert "1 duplicate" in message and "fact004" in message and "LT" in message
 
 
-def test_facts_may_have_other_numbers_of_draws_but_not_none(make_scores):
+def test_every_fact_has_every_draw(make_scores):
     scores = make_scores()
-    chosen = (scores["scheme"] == "LT") & (scores["fact_id"] != "fact003")
+    chosen = scores["scheme"] == "LT"
     more = pd.concat([scores, scores[chosen].assign(draw=1)], ignore_index=True)
     check_scores(more)
-    assert "1 rows missing" in refusal(
-        more[(more["scheme"] != "LT") | (more["fact_id"] != "fact004") | (more["prompt"] != "qa")]
-    )
+    missing = (more["draw"] == 1) & (more["fact_id"] == "fact004") & (more["prompt"] == "qa")
+    assert "1 rows missing" in refusal(more[~missing])
     assert "duplicate" in refusal(more.assign(draw=0))
 
 

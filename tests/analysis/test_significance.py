@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import table_of
+from made_up_scores import table_of
 from scipy.stats import ttest_rel
 
 from stages.analysis.significance import differs_from_pre, holm_corrected

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import table_of
+from made_up_scores import table_of
 
 from stages.analysis.summary import summarize
 from stages.params import run_main

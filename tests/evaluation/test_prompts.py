@@ -58,12 +58,11 @@ def test_random_positions_do_not_depend_on_the_batch_nor_on_its_order(tokenizer,
     assert drawn(prompts[3], chosen[3], seed=1) != together[3]
 
 
-def test_where_fewer_tokens_lie_outside_all_of_them_are_taken_and_none_is_an_error():
+def test_a_prompt_with_too_few_tokens_outside_is_an_error_that_names_the_fact():
     row = {"fact_id": 7, "template": "headline", "direction": "ab"}
     prompt = Prompt(tokens=(1, 2, 3, 4, 5), positions={"FE": (0, 1, 2)})
-    assert drawn(prompt, row, draws=1) == {"FE_random_1": (3,), "LT_random_1": (3,)}
-    with pytest.raises(UserError, match="fact 7, prompt 'headline': no token lies outside FE\\+LT"):
-        drawn(Prompt(tokens=(1, 2, 3), positions={"FE": (0, 1)}), row)
+    with pytest.raises(UserError, match="fact 7, prompt 'headline': 1 tokens lie outside FE\\+LT, FE has 3"):
+        drawn(prompt, row, draws=1)
 
 
 def test_a_prompt_that_no_fact_has_is_named(rows):
