@@ -35,9 +35,10 @@ test: $(READY)  ## formatting, lint, types and tests
 	mypy
 	OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadfile
 
-figures: check  ## redraw the figures from the committed summaries, without training
+figures: check  ## redraw the figures and the report from the committed summaries, without training
 	dvc repro --single-item check_params
 	dvc repro --single-item --force render_figures
+	dvc repro --single-item --force write_report
 
 bench: $(READY)  ## times, memory and bfloat16 of the engine, in results/bench; SIZE=gpt2-xl for the big one
 	python -m stages.bench --out results/bench --size $(SIZE)
