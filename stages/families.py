@@ -8,13 +8,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from stages.analysis.summary import paired_difference, summarize
 from stages.params import load_section, run_main
-from stages.plotting.style import bar_look, figure_width, save_figure
+from stages.plotting.style import RC, bar_look, figure_width, save_figure
 from stages.quick import NOTHING_MORE, dvc, make_copy
 
 RECIPE = "fmra"
@@ -45,7 +46,7 @@ def balances(folder: Path, models: Mapping[str, str], bootstrap: Mapping[str, in
 def families_figure(table: pd.DataFrame, colours: Mapping[str, str]) -> Figure:
     """A row a model, from tiny-gpt2 to tiny-llama; what each pathway recovers, and right of it the balance of the two."""
     changes = list(table["change"].unique())
-    figure = Figure(figsize=(figure_width(4), 0.9 + 0.34 * len(changes) * len(PROMPTS)), layout="constrained")
+    figure = Figure(figsize=(figure_width(4), 1.4 + 0.34 * len(changes) * len(PROMPTS)), layout="constrained")
     panels = figure.subplots(len(PROMPTS), 2, sharex="col", sharey=True, width_ratios=[3, 2])
     entries = []
     for line, prompt in zip(panels, PROMPTS, strict=True):
@@ -62,13 +63,13 @@ def families_figure(table: pd.DataFrame, colours: Mapping[str, str]) -> Figure:
                 if not place and prompt == PROMPTS[0]:
                     entries.append(Line2D([], [], color=colour, marker=marker, markersize=4, label=scheme))
         line[0].set_yticks(range(len(changes)), changes)
-        line[0].invert_yaxis()
         line[0].set_ylabel(f"{prompt} (n = {int(rows['n'].iloc[0])})")
         for axes in line:
             axes.axvline(0, color="#888888", linewidth=0.8, zorder=0)
         line[0].axvline(1, color="#888888", linewidth=0.8, linestyle=":", zorder=0)
-    panels[-1][0].set_xlabel("recovered fraction of log-probability")
-    panels[-1][1].set_xlabel("LT - FE: right, more recall; left, more enrichment")
+    panels[0][0].invert_yaxis()  # of all panels, which share it: from tiny-gpt2 down to tiny-llama
+    panels[-1][0].set_xlabel("recovered fraction\n(log-probability)")
+    panels[-1][1].set_xlabel("LT - FE\n(right: more recall)")
     figure.legend(handles=entries, loc="outside lower center", ncols=len(entries))
     return figure
 
@@ -89,7 +90,8 @@ def main() -> None:
     table = balances(copy / "runs/graft", models, bootstrap)
     args.out.mkdir(parents=True, exist_ok=True)
     table.to_csv(args.out / "families.csv", index=False, float_format="%.6g", lineterminator="\n")
-    save_figure(families_figure(table, load_section("render_figures.colours")), args.out / "families")
+    with matplotlib.rc_context(RC):
+        save_figure(families_figure(table, load_section("render_figures.colours")), args.out / "families")
     ends = table[(table["scheme"] == BALANCE) & (table["prompt"] == PROMPTS[0])]["estimate"]
     print(
         f"families: {args.out}: {len(models)} models; LT - FE on {PROMPTS[0]} goes from {ends.iloc[0]:.2f} to {ends.iloc[-1]:.2f}"
