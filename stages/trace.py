@@ -1,8 +1,8 @@
 """Trace a number of a figure: figure -> summary rows -> per-fact rows -> models, facts and params, each with its hash.
 
     python -m stages.trace --figure figure2
-    python -m stages.trace --model tiny-gpt2 --setup fmra --experiment positions --prompt headline --scheme FE+LT \
-        --metric recovered_logprob
+    python -m stages.trace --model tiny-gpt2 --setup fmra --experiment positions --prompt headline
+        --scheme FE+LT --metric recovered_logprob
 
 No stage of the pipeline; it only reads: results/summary, runs/graft where it is there, dvc.lock and params.yaml.
 """

@@ -13,14 +13,6 @@ SMALL = {"n_embd": 24, "n_layer": 3, "n_head": 4, "n_positions": 64, "vocab_size
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def models():
     return random_pair(SMALL, CPU)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 from tiny_models import tiny_lora, tiny_model
 
 from stages import graft
@@ -25,14 +24,6 @@ FACTS = 6
 # Which of the random models below stands for which model of the study.
 MODELS = {"base": "base", "early": "sft1", **{recipe: "sft0" for recipe in PARAMS["recipes"]}}
 MODELS |= {"half_a": "sft1", "b_to_a": "base", "lora": "lora"}
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

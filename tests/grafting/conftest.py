@@ -1,19 +1,10 @@
-"""What the tests of the engine share: a pair of models, prompts for them, and few threads (the models are tiny)."""
+"""What the tests of the engine share: a pair of models and prompts for them."""
 
 import pytest
-import torch
 from tiny_models import tiny_model
 from transformers import PreTrainedModel
 
 from stages.grafting import GraftedModel, Prompt
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from stages.grafting import Graft, GraftedModel, Prompt, Scheme
 # Relative to the largest logit. The numbers are the same up to float32 rounding: sums are taken in another order
 # (rows of several prompts in one product, low-rank updates instead of merged ones).
 TOLERANCE = 1e-5
-CASES_PER_FAMILY = 50  # 11 families: 550 cases, each of several prompts and schemes
+CASES_PER_FAMILY = 50  # 12 families: 600 cases, each of several prompts and schemes
 
 UNLAYERED = ("embed", "final_norm", "unembed", "NORM")
 LAYERED = ("attn_norm", "mlp_norm", "FFN", "up", "down")
