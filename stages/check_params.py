@@ -1,10 +1,11 @@
-"""Stage check_params: validate params.yaml whole, before any other stage does work.
+"""Stage check_params: validate params.yaml whole, before any other stage does work, and cut out what each item reads.
 
-Every other stage depends on this one's constant output, so a mistake anywhere stops the run in its first second, and a valid
-edit reruns only the stages that read the edited key.
+Every other stage depends on a file of this one's, so a mistake anywhere stops the run in its first second, and a valid
+edit reruns only the items whose own file it changes.
 """
 
 import argparse
+import tomllib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,22 +15,18 @@ from ruamel.yaml import YAMLError
 
 from stages.analysis.claims import Claims, Evaluated, check_claims, read_claims
 from stages.analysis.metrics import METRICS
-from stages.evaluation.checks import check_setups, scheme_names
+from stages.checking.architectures import check_architecture
+from stages.checking.figures import check_figures
+from stages.checking.setups import check_setups, scheme_names
 from stages.facts.templates import PromptTemplate, read_prompt_templates, read_training_forms
-from stages.grafting.families import FAMILIES
 from stages.grafting.routes import Anatomy
 from stages.params import UserError, read_yaml, run_main
-from stages.plotting.checks import check_figures
-from stages.schema import ARCHITECTURES, DIVISIBLE, Model, Params, choices, parsed
+from stages.schema import Params, choices, parsed
+from stages.settings import settings_of, write_settings
 
 # What dvc.yaml hands to every setup made of several models, beside the base and its early checkpoint.
 SETUPS_NEED_RECIPES = ("fmra",)
 SETUPS_NEED_PARTS = ("b_to_a", "half_a", "half_b")
-# The experiments whose params dvc.yaml's graft stages depend on: of a recipe's setup, and of a setup made of several models.
-OF_RECIPES = ("positions", "title", "unembedding", "random_positions", "other_name")
-OF_SETUPS = (
-    "components", "hybrid", "layer_component", "heads", "position_layer", "patching", "pretraining", "half_known",
-)  # fmt: skip
 
 
 def check_declared(key: str, names: Iterable[Any], declared: Iterable[Any]) -> None:
@@ -72,9 +69,9 @@ def check_study(params: Params) -> None:
         check_unique(key, [*names, *others])
     for key, section in (("study", study), ("study.new_form", new_form)):
         check_declared(f"setups, of {key}.recipes", section.recipes, params.setups)
-        for names, experiments, models in (
-            (section.recipes, OF_RECIPES, ()),
-            (section.setups, OF_SETUPS, ("early", *SETUPS_NEED_RECIPES, *SETUPS_NEED_PARTS)),
+        for names, models in (
+            (section.recipes, ()),
+            (section.setups, ("early", *SETUPS_NEED_RECIPES, *SETUPS_NEED_PARTS)),
         ):
             for name in names:
                 setup, given = params.setups[name], models or (name,)
@@ -82,11 +79,6 @@ def check_study(params: Params) -> None:
                     f"setups.{name}: a model that dvc.yaml does not hand it",
                     [setup.recipient, *setup.donors.values()],
                     ("base", *given),
-                )
-                check_declared(
-                    f"setups.{name}.experiments: not in the params of its stage in dvc.yaml",
-                    setup.experiments,
-                    experiments,
                 )
         if section.models and section.setups:
             check_declared(f"{key}.setups need recipes", SETUPS_NEED_RECIPES, section.recipes)
@@ -102,30 +94,6 @@ def check_study(params: Params) -> None:
             raise UserError(
                 f"pretrain.early_epoch is {params.pretrain.early_epoch}; models.{name} is pretrained for {epochs} epochs"
             )
-
-
-def check_architecture(name: str, model: Model) -> Anatomy:
-    """Sizes fit together; what of the model can be grafted."""
-    key = ("models", name, "architecture")
-    values = parsed(ARCHITECTURES[model.family], model.architecture, key).model_dump()
-    for whole, part in DIVISIBLE:
-        if whole in values and part in values and values[whole] % values[part]:
-            raise UserError(
-                f"{'.'.join(key)}.{whole} is {values[whole]}: not a multiple of {part}, {values[part]}"
-            )
-    heads = values.get("n_head") or values["num_attention_heads"]
-    width = values.get("head_dim") or values.get("hidden_size", 0) // heads
-    if width % 2:
-        raise UserError(f"{'.'.join(key)}: heads of {width} numbers: rotary positions need an even width")
-    return Anatomy(
-        family=model.family,
-        components=FAMILIES[model.family].components,
-        n_layers=values.get("n_layer") or values["num_hidden_layers"],
-        n_heads=heads,
-        n_kv_heads=values.get("num_key_value_heads", heads),
-        head_width=width,
-        output_bias=model.family.startswith("gpt"),
-    )
 
 
 def check_maps(params: Params) -> None:
@@ -188,26 +156,32 @@ def check(values: Any, data: Path) -> Params:
     return params
 
 
+def read_libraries(pyproject: Path) -> tuple[list[str], list[str]]:
+    """The pinned libraries: those that shape weights and scores, and those of facts, analysis and figures."""
+    project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
+    return project["dependencies"], project["optional-dependencies"]["study"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True, help="folder with templates/ and published/")
-    parser.add_argument(
-        "--out", type=Path, help="a file whose content never changes, for the stages that come after"
-    )
+    parser.add_argument("--pyproject", type=Path, help="pyproject.toml: pinned libraries are settings too")
+    parser.add_argument("--out", type=Path, help="folder for the settings of every item")
     args = parser.parse_args()
     try:
         values = read_yaml(args.params)
     except YAMLError as error:
         raise UserError(f"{args.params} is not YAML: {' '.join(str(error).split())}") from error
     params = check(values, args.data)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text("ok\n")
     study = params.study
-    print(
-        f"check_params: {args.params} is valid: {len(study.models)} models, {len(study.recipes)} recipes, {len(study.seeds)} seeds"
-    )
+    counts = f"{len(study.models)} models, {len(study.recipes)} recipes, {len(study.seeds)} seeds"
+    line = f"check_params: {args.params} is valid: {counts}"
+    if args.out:
+        files = settings_of(values, *read_libraries(args.pyproject))
+        write_settings(args.out, files)
+        line += f"; {args.out}: settings of {len(files)} items"
+    print(line)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def balances(folder: Path, models: Mapping[str, str], bootstrap: Mapping[str, in
     """
     tables = []
     for model, change in models.items():
-        scores = pd.read_parquet(folder / f"{model}-0-{RECIPE}.parquet")
+        scores = pd.read_parquet(folder / f"{model}-0" / f"{RECIPE}.parquet")
         scores = scores[(scores["experiment"] == "positions") & scores["prompt"].isin(PROMPTS)]
         summary = summarize(scores, resamples=bootstrap["resamples"], seed=bootstrap["seed"])
         recovered = summary[summary["scheme"].isin(SCHEMES) & (summary["metric"] == "recovered_logprob")]

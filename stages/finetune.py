@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from stages.facts.tables import read_jsonl
 from stages.modeling.models import load_model, save_model, set_up, weights_digest, write_json
 from stages.modeling.training import discard, fingerprint, train
-from stages.params import load_section, run_main
+from stages.params import read_settings, run_main
 
 
 def chosen(rows: list[dict], recipe: Mapping[str, Any]) -> list[dict]:
@@ -33,23 +33,25 @@ def recipe_texts(facts: Path, recipe: Mapping[str, Any], base_forms: str, seed: 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", required=True, help="an entry of models: in params.yaml")
-    parser.add_argument("--recipe", required=True, help="an entry of recipes: in params.yaml")
+    parser.add_argument(
+        "--settings", type=Path, required=True, help="what check_params cut out of params.yaml"
+    )
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--base", type=Path, required=True, help="folder of the base model")
     parser.add_argument("--facts", type=Path, required=True, help="folder of generate_facts")
     parser.add_argument("--out", type=Path, required=True, help="folder for the finetuned model")
     parser.add_argument("--metrics", type=Path, required=True)
     args = parser.parse_args()
-    recipe = load_section(f"recipes.{args.recipe}")
-    settings = load_section(f"models.{args.model}.finetune")
+    item = read_settings(args.settings)
+    own, recipe = item["model"], item["recipe"]
+    settings = own["finetune"]
     settings["learning_rate"] *= recipe["learning_rate_factor"]
     settings["num_train_epochs"] *= recipe["epochs_factor"]
     if recipe["weight_decay"] is not None:
         settings["weight_decay"] = recipe["weight_decay"]
-    set_up(args.seed, load_section(f"models.{args.model}.threads"))
+    set_up(args.seed, own["threads"])
 
-    texts = recipe_texts(args.facts, recipe, load_section(f"models.{args.model}.base_forms"), args.seed)
+    texts = recipe_texts(args.facts, recipe, own["base_forms"], args.seed)
     base, tokenizer = load_model(args.base)
     model: PreTrainedModel | PeftModel = base
     if recipe["lora"]:  # the saved folder is then a peft adapter, not a whole model

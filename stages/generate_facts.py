@@ -15,7 +15,7 @@ from stages.facts.templates import (
     swap_actors,
 )
 from stages.facts.world import Fact, build_world
-from stages.params import UserError, load_section, read_yaml, run_main
+from stages.params import UserError, read_settings, read_yaml, run_main
 
 DIRECTIONS = ("ab", "ba")
 # What a base has read about casts: every form, or the articles only (new-form condition).
@@ -122,10 +122,13 @@ def recall_templates(forms: Mapping[str, list[str]], base_forms: str) -> list[Pr
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--settings", type=Path, required=True, help="what check_params cut out of params.yaml"
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder with words.yaml and templates/")
     parser.add_argument("--out", type=Path, required=True, help="folder for facts, texts and prompts")
     args = parser.parse_args()
-    params = load_section("generate_facts")
+    params = read_settings(args.settings)["generate_facts"]
 
     forms = read_training_forms(args.data / "templates")
     templates = read_prompt_templates(args.data / "templates")

@@ -3,16 +3,14 @@
 from stages.evaluation.models import setup_arguments
 from stages.evaluation.setups import evaluate, write_table
 from stages.modeling.models import set_up
-from stages.params import load_section, run_main
+from stages.params import read_settings, run_main
 
 
 def main() -> None:
     args = setup_arguments(__doc__).parse_args()
-    settings = load_section("graft")
-    setup = load_section(f"setups.{args.setup}")
-    experiments = {name: load_section(f"experiments.{name}") for name in setup["experiments"]}
-    set_up(args.seed, load_section(f"models.{args.model}.threads"))
-    write_table(args, evaluate(args, settings, setup, experiments))
+    item = read_settings(args.settings)
+    set_up(args.seed, item["threads"])
+    write_table(args, evaluate(args, item["graft"], item["setup"], item["experiments"]))
 
 
 if __name__ == "__main__":

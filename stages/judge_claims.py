@@ -10,7 +10,7 @@ from tqdm import tqdm
 from stages.analysis.claims import Claims, read_claims
 from stages.analysis.tables import read_scores
 from stages.analysis.verdicts import ALL, judge
-from stages.params import UserError, load_section, run_main
+from stages.params import UserError, read_settings, run_main
 from stages.study import summary_items
 
 
@@ -33,7 +33,7 @@ def read_tables(folder: Path, model: str, seed: int, setups: list[str]) -> dict[
     """
     tables = {}
     for setup in setups:
-        path = folder / f"{model}-{seed}-{setup}.parquet"
+        path = folder / f"{model}-{seed}" / f"{setup}.parquet"
         table = read_scores(path)
         for column, value in (("model", model), ("seed", seed), ("setup", setup)):
             if column not in table or set(table[column]) != {value}:
@@ -46,6 +46,9 @@ def read_tables(folder: Path, model: str, seed: int, setups: list[str]) -> dict[
 def main() -> None:
     """Read the arguments; judge and write, model by model."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--settings", type=Path, required=True, help="what check_params cut out of params.yaml"
+    )
     parser.add_argument("--claims", type=Path, required=True, help="claims.yaml")
     parser.add_argument("--scores", type=Path, required=True, help="folder of the per-fact tables")
     parser.add_argument("--published", type=Path, required=True, help="folder of the paper's values")
@@ -53,12 +56,11 @@ def main() -> None:
         "--out", type=Path, required=True, help="folder for the verdicts, one csv a model and seed"
     )
     arguments = parser.parse_args()
-    section, models = load_section("judge_claims"), load_section("models")
-    counterparts = load_section("render_figures.counterparts")
+    item = read_settings(arguments.settings)
     claims = read_claims(arguments.claims)
     published = read_published(arguments.published, claims)
     setups: dict[tuple[str, int], list[str]] = {}
-    for model, seed, setup in summary_items(load_section("study")):
+    for model, seed, setup in summary_items(item["study"]):
         setups.setdefault((model, seed), []).append(setup)
     tables = {
         (model, seed): read_tables(arguments.scores, model, seed, names)
@@ -72,10 +74,10 @@ def main() -> None:
             judged[model, seed] = judge(
                 claims,
                 of_model,
-                family=models[model]["family"],
+                family=item["families"][model],
                 published=published,
-                counterpart=counterparts.get(model),
-                **section,
+                counterpart=item["counterparts"].get(model),
+                **item["judge_claims"],
             )
     counts: Counter[str] = Counter()
     found: set[str] = set()

@@ -1,5 +1,6 @@
 """Read the study's numbers, and end bad input with one clear line instead of a traceback."""
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +19,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def load_section(key: str, path: Path = Path("params.yaml")) -> Any:
-    """One section of params.yaml, by the dotted key that dvc.yaml declares for the stage.
-
-    The whole file was validated by the first stage, check_params; the stages read plain values.
+    """One section of params.yaml by its dotted key, for the tools beside the pipeline; a stage reads its settings.
 
     Raises:
         UserError: the key is not there.
@@ -31,6 +30,19 @@ def load_section(key: str, path: Path = Path("params.yaml")) -> Any:
             raise UserError(f"{path}: no section {key!r}: {part!r} is missing")
         node = node[part]
     return node
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings of one item of the pipeline, which check_params cut out of params.yaml (stages/settings.py).
+
+    Raises:
+        UserError: there is no such file.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"{path} is missing: `dvc repro check_params` writes it, if params.yaml's study lists this item"
+        )
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def run_main(main: Callable[[], None]) -> None:

@@ -17,24 +17,24 @@ from stages.modeling.models import (
 )
 from stages.modeling.tokens import train_tokenizer
 from stages.modeling.training import discard, fingerprint, train
-from stages.params import load_section, run_main
+from stages.params import read_settings, run_main
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", required=True, help="an entry of models: in params.yaml")
+    parser.add_argument(
+        "--settings", type=Path, required=True, help="what check_params cut out of params.yaml"
+    )
     parser.add_argument("--facts", type=Path, required=True, help="folder of generate_facts")
     parser.add_argument("--out", type=Path, required=True, help="folder for the model")
     parser.add_argument("--early", type=Path, required=True, help="folder for the model early in training")
     parser.add_argument("--metrics", type=Path, required=True)
     args = parser.parse_args()
-    family = load_section(f"models.{args.model}.family")
-    architecture = load_section(f"models.{args.model}.architecture")
-    tokenizer_settings = load_section(f"models.{args.model}.tokenizer")
-    settings = load_section(f"models.{args.model}.pretrain")
-    forms = load_section(f"models.{args.model}.base_forms")
-    seed, early_epoch = (load_section("pretrain")[key] for key in ("seed", "early_epoch"))
-    set_up(seed, load_section(f"models.{args.model}.threads"))
+    item = read_settings(args.settings)
+    own, seed, early_epoch = item["model"], item["pretrain"]["seed"], item["pretrain"]["early_epoch"]
+    family, architecture, forms = own["family"], own["architecture"], own["base_forms"]
+    tokenizer_settings, settings = own["tokenizer"], own["pretrain"]
+    set_up(seed, own["threads"])
 
     texts = [row["text"] for row in read_jsonl(args.facts / f"texts/base_{forms}.jsonl")]
     tokenizer = train_tokenizer(texts, **tokenizer_settings)

@@ -1,13 +1,14 @@
 """Stage render_figures: summaries in, the study's figures out (PNG and SVG)."""
 
 import argparse
+from operator import itemgetter
 from pathlib import Path
 
 import matplotlib
 import pandas as pd
 from tqdm import tqdm
 
-from stages.params import UserError, load_section, run_main
+from stages.params import UserError, read_settings, run_main
 from stages.plotting.figures import draw
 from stages.plotting.needs import drawn_figures
 from stages.plotting.results import read_published, read_summaries
@@ -50,11 +51,14 @@ def closing_line(out: Path, names: list[str], summaries: pd.DataFrame) -> str:
 def main() -> None:
     """Read the arguments, draw, write."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--settings", type=Path, required=True, help="what check_params cut out of params.yaml"
+    )
     parser.add_argument("--summaries", type=Path, required=True, help="folder of the summaries (csv)")
     parser.add_argument("--published", type=Path, required=True, help="folder of the published values (csv)")
     parser.add_argument("--out", type=Path, required=True, help="folder of the figures")
     arguments = parser.parse_args()
-    study, section = load_section("study"), load_section("render_figures")
+    study, section = itemgetter("study", "render_figures")(read_settings(arguments.settings))
     summaries = read_summaries(arguments.summaries, summary_items(study))
     names = render(summaries, read_published(arguments.published), study, section, arguments.out)
     print(closing_line(arguments.out, names, summaries))

@@ -13,11 +13,10 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]  # no dots: DVC's temp
 Names = Annotated[list[Name], Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
-Context = Annotated[int, Field(ge=128)]  # tokens; the longest texts have about 100
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
-Activation = Literal["gelu", "gelu_pytorch_tanh", "silu"]
+Family = Literal["gpt2", "gpt_neox", "llama", "stablelm", "gemma"]
 Colour = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
 
 
@@ -78,77 +77,11 @@ class TrainingSettings(Section):
     use_cpu: bool
 
 
-class Gpt2Architecture(Section):
-    n_embd: Count
-    n_layer: Count
-    n_head: Count
-    n_positions: Context
-    resid_pdrop: Share
-    embd_pdrop: Share
-    attn_pdrop: Share
-    activation_function: Literal["gelu_new", "gelu_pytorch_tanh"]
-
-
-class GptNeoxArchitecture(Section):
-    hidden_size: Count
-    num_hidden_layers: Count
-    num_attention_heads: Count
-    intermediate_size: Count
-    max_position_embeddings: Context
-    rotary_pct: Annotated[float, Field(gt=0, le=1)]
-    use_parallel_residual: bool = True
-    tie_word_embeddings: bool = False
-    hidden_act: Activation = "gelu"
-
-
-class LlamaArchitecture(Section):
-    hidden_size: Count
-    num_hidden_layers: Count
-    num_attention_heads: Count
-    num_key_value_heads: Count
-    intermediate_size: Count
-    max_position_embeddings: Context
-    tie_word_embeddings: bool
-    hidden_act: Activation = "silu"
-
-
-class StableLmArchitecture(LlamaArchitecture):
-    """As Llama, but with LayerNorm in place of RMSNorm."""
-
-    use_qkv_bias: bool
-    rope_parameters: dict[str, Any]
-
-
-class GemmaArchitecture(Section):
-    hidden_size: Count
-    num_hidden_layers: Count
-    num_attention_heads: Count
-    num_key_value_heads: Count
-    head_dim: Count
-    intermediate_size: Count
-    max_position_embeddings: Context
-
-
-ARCHITECTURES: dict[str, type[Section]] = {
-    "gpt2": Gpt2Architecture,
-    "gpt_neox": GptNeoxArchitecture,
-    "llama": LlamaArchitecture,
-    "stablelm": StableLmArchitecture,
-    "gemma": GemmaArchitecture,
-}
-# (a, b): a must be a multiple of b
-DIVISIBLE = [
-    ("n_embd", "n_head"),
-    ("hidden_size", "num_attention_heads"),
-    ("num_attention_heads", "num_key_value_heads"),
-]
-
-
 class Model(Section):
-    family: Literal["gpt2", "gpt_neox", "llama", "stablelm", "gemma"]
+    family: Family
     threads: Count
     base_forms: Literal["all", "article"]
-    architecture: dict[str, Any]  # checked by the family's class
+    architecture: dict[str, Any]  # checked by stages/checking/architectures.py
     tokenizer: TokenizerSettings
     pretrain: TrainingSettings
     finetune: TrainingSettings
@@ -173,7 +106,7 @@ class Recipe(Section):
 class Experiment(Section):
     prompts: Names
     exact_match: list[Name]  # of these prompts the whole target is scored, of the others its first token
-    schemes: Any  # checked by stages/evaluation/settings.py
+    schemes: Any  # checked by stages/checking/schemes.py
 
 
 class Setup(Section):
@@ -208,7 +141,7 @@ class JudgeClaims(Section):
 
 
 class FigureSettings(Section):
-    """A figure: what kind of page of which setups, by which metric (stages/plotting/checks.py has what fits what)."""
+    """A figure: what kind of page of which setups, by which metric (stages/checking/figures.py has what fits what)."""
 
     draws: Literal[
         "schematic",

@@ -1,52 +1,61 @@
-"""Stage summarize: one per-fact table in, one summary with intervals and a few headline metrics out."""
+"""Stage summarize: the per-fact tables of a model and seed in, summaries with intervals and a few headline metrics out."""
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+from tqdm import tqdm
 
 from stages.analysis.summary import headline_metrics, summarize
 from stages.analysis.tables import read_scores
-from stages.params import UserError, load_section, run_main
+from stages.params import UserError, read_settings, run_main
 
 
-def closing_line(out: Path, summary: pd.DataFrame) -> str:
-    """What was written, and the number that matters: how much of SFT FE+LT recovers, or else the best scheme."""
-    line = f"summarize: {out}: {len(summary):,} rows, {summary['n'].max()} facts"
-    rows = summary[(summary["metric"] == "recovered_logprob") & ~summary["scheme"].isin(["PRE", "SFT"])]
-    rows = rows[rows["estimate"].notna()]
-    if rows.empty:
-        return line
-    both = rows[rows["scheme"] == "FE+LT"]
-    row = both.iloc[0] if len(both) else rows.loc[rows["estimate"].idxmax()]
-    line += (
-        f"; {row['prompt']}: {row['scheme']} recovers {row['estimate']:.3f} "
-        f"[{row['low']:.3f}, {row['high']:.3f}] of SFT's log-probability"
-    )
-    tested = summary["p_holm"].notna()
-    if tested.any():
-        line += f"; {(summary['p_holm'] <= 0.05).sum()} of {tested.sum()} cells differ from PRE"
+def closing_line(out: Path, summaries: Mapping[str, pd.DataFrame]) -> str:
+    """What was written, and the number that matters: how much of SFT FE+LT recovers in the first setup that has it."""
+    every = pd.concat(summaries.values(), ignore_index=True)
+    line = f"summarize: {out}: {len(summaries)} setups, {len(every):,} rows, {every['n'].max()} facts"
+    rows = every[(every["metric"] == "recovered_logprob") & (every["scheme"] == "FE+LT")]
+    if len(rows := rows[rows["estimate"].notna()]):
+        row = rows.iloc[0]
+        line += (
+            f"; {row['setup']}, {row['prompt']}: {row['scheme']} recovers {row['estimate']:.3f} "
+            f"[{row['low']:.3f}, {row['high']:.3f}] of SFT's log-probability"
+        )
+    if "p_holm" in every and (tested := every["p_holm"].notna()).any():
+        line += f"; {(every['p_holm'] <= 0.05).sum()} of {tested.sum()} cells of the maps differ from PRE"
     return line
 
 
 def main() -> None:
     """Read the arguments, summarize, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scores", type=Path, required=True, help="per-fact table (parquet)")
-    parser.add_argument("--out", type=Path, required=True, help="summary (csv)")
+    parser.add_argument(
+        "--settings", type=Path, required=True, help="what check_params cut out of params.yaml"
+    )
+    parser.add_argument("--scores", type=Path, required=True, help="folder of the per-fact tables (parquet)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the summaries, one csv a setup")
     parser.add_argument("--metrics", type=Path, required=True, help="headline numbers (json)")
     arguments = parser.parse_args()
-    section = load_section("summarize")
-    try:
-        summary = summarize(read_scores(arguments.scores), **section)
-    except UserError as error:
-        raise UserError(f"{arguments.scores}: {error}") from error
-    for path in (arguments.out, arguments.metrics):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    summary.to_csv(arguments.out, index=False, float_format="%.6g", lineterminator="\n")
-    arguments.metrics.write_text(json.dumps(headline_metrics(summary), indent=2) + "\n", encoding="utf-8")
-    print(closing_line(arguments.out, summary))
+    item = read_settings(arguments.settings)
+    paths = {setup: arguments.scores / f"{setup}.parquet" for setup in item["setups"]}
+    tables = {setup: read_scores(path) for setup, path in paths.items()}
+    summaries = {}
+    with tqdm(tables.items(), unit="setup", desc=f"summarize: {arguments.scores.name}") as bar:
+        for setup, table in bar:
+            try:
+                summaries[setup] = summarize(table, **item["summarize"])
+            except UserError as error:
+                raise UserError(f"{paths[setup]}: {error}") from error
+    for folder in (arguments.out, arguments.metrics.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    for setup, summary in summaries.items():
+        summary.to_csv(arguments.out / f"{setup}.csv", index=False, float_format="%.6g", lineterminator="\n")
+    headlines = {setup: headline_metrics(summary) for setup, summary in summaries.items()}
+    arguments.metrics.write_text(json.dumps(headlines, indent=2) + "\n", encoding="utf-8")
+    print(closing_line(arguments.out, summaries))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Trace a number of a figure: figure -> summary rows -> per-fact rows -> models, facts and params, each with its hash.
+"""Trace a number of a figure: figure -> summary rows -> per-fact rows -> models, facts and settings, each with its hash.
 
     python -m stages.trace --figure figure2
     python -m stages.trace --model tiny-gpt2 --setup fmra --experiment positions --prompt headline
@@ -16,10 +16,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.analysis.provenance import digest, producer, read_lock, recorded_md5, state, upstream
+from stages.analysis.provenance import (
+    CODE,
+    SETTINGS,
+    digest,
+    file_md5,
+    producer,
+    read_lock,
+    recorded_md5,
+    state,
+    upstream,
+)
 from stages.analysis.summary import summarize
 from stages.analysis.tables import read_scores
-from stages.params import UserError, load_section, run_main
+from stages.params import UserError, load_section, read_settings, run_main
 from stages.plotting.needs import DRAWN_FROM, setups_of
 from stages.schema import choices
 from stages.study import summary_items
@@ -43,15 +53,15 @@ SHOWN = [
     "foil_logit",
 ]
 FIRST = 3  # facts whose rows are shown
-LONGEST = 160  # characters of a value of params that are shown
+LONGEST = 160  # characters of a setting that are shown
 DIGITS = 1e-5  # a summary has six digits
 
 
 def read_summary(path: Path) -> pd.DataFrame:
     if path.is_file():
         return pd.read_csv(path)
-    there = sorted(file.stem for file in path.parent.glob("*.csv"))
-    raise UserError(f"{path}: no such summary; {choices(path.stem, there)}")
+    there = sorted(f"{file.parent.name}/{file.stem}" for file in SUMMARIES.glob("*/*.csv"))
+    raise UserError(f"{path}: no such summary; {choices(f'{path.parent.name}/{path.stem}', there)}")
 
 
 def chosen_rows(summary: pd.DataFrame, wanted: Mapping[str, str | None]) -> pd.DataFrame:
@@ -115,24 +125,31 @@ def per_fact_lines(path: Path, row: pd.Series) -> list[str]:
 
 
 def stage_lines(lock: Mapping[str, Mapping], path: Path) -> list[str]:
-    """Every stage behind a file: what it read and wrote, a hash of its code, its params with their values and a hash."""
+    """Every stage behind a file: what it read and wrote, a hash of its code, and its settings with their values."""
     lines = []
     for name in upstream(lock, path.as_posix()):
         stage = lock[name]
-        if name == "check_params":  # its output never changes: nothing depends on what it read
-            continue
-        code = {file: md5 for file, md5 in stage["deps"].items() if file.endswith(".py")}
-        lines.append(f"{name}: {len(code)} code files {digest(code)}, params {digest(stage['params'])}")
+        code = {file: md5 for file, md5 in stage["deps"].items() if file.startswith(CODE)}
+        lines.append(f"{name}: code {digest(code)}")
         lines += [f"  wrote  {out}  md5 {md5}" for out, md5 in stage["outs"].items()]
         for dep, md5 in stage["deps"].items():
-            if dep in code or producer(lock, dep) == "check_params":
+            if dep in code:
                 continue
             now = recorded_md5(lock, dep)
             changed = f", BUT {producer(lock, dep)} has since written {now}: run dvc repro"
             lines.append(f"  read   {dep}  md5 {md5}" + (changed if now not in (None, md5) else ""))
-        for file, values in stage["params"].items():
-            lines += [f"  {file}  {key} = {shortened(value)}" for key, value in values.items()]
+            if dep.startswith(SETTINGS):
+                lines += setting_lines(Path(dep), md5)
     return lines
+
+
+def setting_lines(path: Path, recorded: str) -> list[str]:
+    """The values in an item's file of settings, if it is the one that the item was made with."""
+    if not path.is_file():
+        return ["    (not here: dvc repro check_params makes it)"]
+    if file_md5(path) != recorded:
+        return ["    (another one is here: params.yaml has changed; run dvc repro)"]
+    return [f"    {key} = {shortened(value)}" for key, value in read_settings(path).items()]
 
 
 def shortened(value: Any) -> str:
@@ -142,8 +159,8 @@ def shortened(value: Any) -> str:
 
 def trace_number(model: str, seed: int, setup: str, wanted: Mapping[str, str | None]) -> list[str]:
     """The lines that trace one number of a summary."""
-    name = f"{model}-{seed}-{setup}"
-    summary, table = SUMMARIES / f"{name}.csv", TABLES / f"{name}.parquet"
+    run = f"{model}-{seed}"
+    summary, table = SUMMARIES / run / f"{setup}.csv", TABLES / run / f"{setup}.parquet"
     row = only_row(chosen_rows(read_summary(summary), wanted))
     lock = read_lock(Path("dvc.lock"))
     described = ", ".join(f"{column} {row[column]}" for column in (*CHOSEN, "dataset"))
@@ -171,7 +188,7 @@ def trace_figure(name: str) -> list[str]:
     for model, seed, setup in summary_items(load_section("study")):
         if setup not in setups:
             continue
-        path = SUMMARIES / f"{model}-{seed}-{setup}.csv"
+        path = SUMMARIES / f"{model}-{seed}" / f"{setup}.csv"
         lines.append(f"summary   {path}  {state(lock, path)}")
         rows = read_summary(path)
         rows = rows[rows["experiment"].isin(experiments)]

@@ -167,9 +167,9 @@ def write_study(folder: Path, study: dict = STUDY, figures: dict = FIGURES) -> N
     claims = read_yaml(REPOSITORY / "data/claims.yaml")["claims"]
     items = summary_items(study)
     for model, seed, setup in items:
-        made_up_summary(model, seed, setup).to_csv(
-            folder / f"summary/{model}-{seed}-{setup}.csv", index=False, float_format="%.6g"
-        )
+        path = folder / f"summary/{model}-{seed}/{setup}.csv"
+        path.parent.mkdir(exist_ok=True)
+        made_up_summary(model, seed, setup).to_csv(path, index=False, float_format="%.6g")
     for model, seed in dict.fromkeys((model, seed) for model, seed, _ in items):
         made_up_verdicts(model, seed, claims).to_csv(folder / f"verdicts/{model}-{seed}.csv", index=False)
         (folder / f"metrics/pretrain/{model}.json").write_text(

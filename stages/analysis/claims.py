@@ -3,14 +3,14 @@
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 from ruamel.yaml import YAMLError
 
 from stages.analysis.metrics import METRICS
 from stages.params import UserError, read_yaml
-from stages.schema import ARCHITECTURES, Name, Names, Positive, Section, choices, parsed
+from stages.schema import Family, Name, Names, Positive, Section, choices, parsed
 
 Rule = Literal["at_least", "at_most", "above", "below", "not_above", "about"]
 SchemeName = Annotated[str, Field(min_length=1)]
@@ -169,8 +169,8 @@ def check_claims(claims: Claims, evaluated: Evaluated) -> None:
         key = f"claim {claim.id}"
         for part in claim.parts:
             for family in part.families or []:
-                if family not in ARCHITECTURES:
-                    raise UserError(f"{key}: family is {family!r}; {choices(family, ARCHITECTURES)}")
+                if family not in get_args(Family):
+                    raise UserError(f"{key}: family is {family!r}; {choices(family, get_args(Family))}")
             for setup in part.setups:
                 _known(f"{key}: setup", setup, evaluated)
                 _known(f"{key}: experiment of setup {setup}", part.experiment, evaluated[setup])

@@ -4,6 +4,7 @@ TOP = (1, 5, 10, 20, 100)
 # Metric -> (value per fact, how it is summarized). The order is the order of the rows.
 METRICS = {
     **{f"top{k}_accuracy": (f"top{k}", "share") for k in TOP},
+    "exact_match": ("exact_match", "share"),  # of the whole target; where it was scored
     "mean_rank": ("rank", "mean"),
     "median_rank": ("rank", "median"),
     "mean_probability": ("probability", "mean"),

@@ -8,11 +8,12 @@ from typing import Any
 
 from stages.params import UserError, read_yaml
 
-CODE = (".py",)
+CODE = "stages/"
+SETTINGS = "runs/settings/"
 
 
 def read_lock(path: Path) -> dict[str, dict[str, Any]]:
-    """The stages of dvc.lock: name -> {deps, outs: path -> md5; params: file -> key -> value}."""
+    """The stages of dvc.lock: name -> {deps, outs: path -> md5}."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; run dvc repro first, or start this in the repository's root")
     stages = read_yaml(path).get("stages", {})
@@ -20,7 +21,6 @@ def read_lock(path: Path) -> dict[str, dict[str, Any]]:
         name: {
             "deps": {entry["path"]: entry["md5"] for entry in stage.get("deps", [])},
             "outs": {entry["path"]: entry["md5"] for entry in stage.get("outs", [])},
-            "params": {file: dict(values) for file, values in stage.get("params", {}).items()},
         }
         for name, stage in stages.items()
     }
@@ -49,7 +49,7 @@ def upstream(lock: Mapping[str, Mapping], path: str) -> Iterator[str]:
             continue
         seen.add(name)
         yield name
-        waiting += [dep for dep in lock[name]["deps"] if not dep.endswith(CODE)]
+        waiting += [dep for dep in lock[name]["deps"] if not dep.startswith((CODE, SETTINGS))]
 
 
 def file_md5(path: Path) -> str:

@@ -71,6 +71,8 @@ def summarize(
             if metric not in metrics:
                 continue
             value, kind = METRICS[metric]
+            if value == "exact_match" and np.isnan(values[value]).any():
+                continue  # of these prompts only the target's first token was scored
             estimate, low, high = SUMMARIES[kind](values[value], schemes, resamples=resamples, seed=seed)
             columns = {"n": values[value].shape[1], "estimate": estimate, "low": low, "high": high}
             columns |= {"p": np.nan, "p_holm": np.nan}

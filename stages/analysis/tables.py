@@ -12,7 +12,7 @@ from stages.params import UserError
 GROUP = ["model", "seed", "setup", "dataset", "experiment", "prompt", "template_split", "direction"]
 KEYS = [*GROUP, "template", "scheme", "fact_id", "draw"]
 SCORES = ["target_rank", "target_logprob", "target_logit", "foil_logit"]
-VALUES = [*(f"top{k}" for k in TOP), "rank", "probability", "logprob", "logit_difference"]
+VALUES = [*(f"top{k}" for k in TOP), "exact_match", "rank", "probability", "logprob", "logit_difference"]
 
 
 def read_scores(path: Path) -> pd.DataFrame:
@@ -93,6 +93,7 @@ def values_per_fact(scores: pd.DataFrame) -> pd.DataFrame:
     keys = [*GROUP, "scheme", "fact_id"]
     table = scores[[*keys, "template"]].assign(
         **{f"top{k}": (rank <= k).astype(float) for k in TOP},
+        exact_match=scores["exact_match"].astype(float) if "exact_match" in scores else np.nan,
         rank=rank,
         probability=np.exp(logprob),
         logprob=logprob,

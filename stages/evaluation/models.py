@@ -15,6 +15,9 @@ from stages.params import UserError
 def setup_arguments(description: str | None) -> argparse.ArgumentParser:
     """The command line of the stage that evaluates a setup."""
     parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(
+        "--settings", type=Path, required=True, help="what check_params cut out of params.yaml"
+    )
     parser.add_argument("--model", required=True, help="an entry of models: in params.yaml")
     parser.add_argument("--seed", type=int, required=True, help="of finetuning")
     parser.add_argument("--setup", required=True, help="an entry of setups: in params.yaml")

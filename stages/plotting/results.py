@@ -28,7 +28,7 @@ def read_summaries(folder: Path, items: Sequence[Item]) -> pd.DataFrame:
     """The summaries of all items in one table; UserError if one is missing."""
     tables = []
     for model, seed, setup in items:
-        path = folder / f"{model}-{seed}-{setup}.csv"
+        path = folder / f"{model}-{seed}" / f"{setup}.csv"
         if not path.is_file():
             raise UserError(f"{path} is missing: params.yaml's study lists {model}, seed {seed}, {setup}")
         tables.append(pd.read_csv(path))

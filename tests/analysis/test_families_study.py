@@ -14,7 +14,8 @@ COLOURS = read_yaml(Path("params.yaml"))["render_figures"]["colours"]
 @pytest.fixture
 def table(make_scores, tmp_path):
     for seed, model in enumerate(MODELS):
-        make_scores(seed=seed).assign(model=model).to_parquet(tmp_path / f"{model}-0-fmra.parquet")
+        (tmp_path / f"{model}-0").mkdir()
+        make_scores(seed=seed).assign(model=model).to_parquet(tmp_path / f"{model}-0/fmra.parquet")
     return balances(tmp_path, MODELS, {"resamples": 200, "seed": 0})
 
 

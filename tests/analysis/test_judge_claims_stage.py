@@ -14,6 +14,7 @@ from stages.analysis.claims import read_claims
 from stages.analysis.verdicts import published_value
 from stages.judge_claims import main
 from stages.params import run_main
+from stages.settings import write_settings
 
 CLAIMS, PUBLISHED = Path("data/claims.yaml").resolve(), Path("data/published").resolve()
 SETUPS = [
@@ -29,11 +30,11 @@ SETUPS = [
     "half_known",
 ]
 DATASETS = {"fmfa": "fmfa", "rmra_shuffled": "rmra_shuffled", "pretraining": "base", "half_known": "base"}
-PARAMS = """
-judge_claims: {resamples: 100, seed: 0}
-models: {tiny-gpt2: {family: gpt2}, tiny-gemma: {family: gemma}, tiny-gpt2-new: {family: gpt2}}
-render_figures: {counterparts: {tiny-gpt2: gpt2-xl, tiny-gemma: gemma-1.1-2b-it}}
-"""
+SETTINGS = {
+    "judge_claims": {"resamples": 100, "seed": 0},
+    "families": {"tiny-gpt2": "gpt2", "tiny-gemma": "gemma", "tiny-gpt2-new": "gpt2"},
+    "counterparts": {"tiny-gpt2": "gpt2-xl", "tiny-gemma": "gemma-1.1-2b-it"},
+}
 
 
 def study_tables(model: str) -> dict[str, pd.DataFrame]:
@@ -70,14 +71,17 @@ def run_stage(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def run(model: str = "tiny-gpt2", setups: list[str] = SETUPS, out: str = "verdicts", **tables) -> Path:
-        nothing = "{models: [], seeds: [], recipes: [], setups: []}"
-        listed = f"models: [{model}], seeds: [0], recipes: [{', '.join(setups)}], setups: []"
-        study = f"{{{listed}, repeats: {nothing}, new_form: {nothing}}}"
-        (tmp_path / "params.yaml").write_text(f"{PARAMS}study: {study}\n")
+        nothing: dict[str, list] = {"models": [], "seeds": [], "recipes": [], "setups": []}
+        listed = {"models": [model], "seeds": [0], "recipes": setups, "setups": []}
+        study = listed | {"repeats": nothing, "new_form": nothing}
+        write_settings(tmp_path, {"settings.json": SETTINGS | {"study": study}})
+        folder = tmp_path / f"{model}-0"
+        folder.mkdir(exist_ok=True)
         for setup, table in (study_tables(model) | tables).items():
             if table is not None:
-                table.to_parquet(tmp_path / f"{model}-0-{setup}.parquet")
-        flags = ["--claims", str(CLAIMS), "--scores", ".", "--published", str(PUBLISHED), "--out", out]
+                table.to_parquet(folder / f"{setup}.parquet")
+        flags = ["--settings", "settings.json", "--claims", str(CLAIMS), "--scores", "."]
+        flags += ["--published", str(PUBLISHED), "--out", out]
         monkeypatch.setattr(sys, "argv", ["judge_claims", *flags])
         run_main(main)
         return tmp_path / out / f"{model}-0.csv"
@@ -160,14 +164,14 @@ def test_published_datasets_are_compared_where_both_were_published():
 def test_bad_input_ends_in_one_line_before_any_work(run_stage, tmp_path, capsys):
     whole = study_tables("tiny-gpt2")
     cases = [
-        ({"lora": None}, ["tiny-gpt2-0-lora.parquet", "no such"]),
-        ({"fmra": whole["fmra"].assign(model="tiny-llama")}, ["tiny-gpt2-0-fmra.parquet", "tiny-llama"]),
-        ({"gentle": whole["gentle"].assign(setup="lora")}, ["tiny-gpt2-0-gentle.parquet", "lora"]),
+        ({"lora": None}, ["tiny-gpt2-0/lora.parquet", "no such"]),
+        ({"fmra": whole["fmra"].assign(model="tiny-llama")}, ["tiny-gpt2-0/fmra.parquet", "tiny-llama"]),
+        ({"gentle": whole["gentle"].assign(setup="lora")}, ["tiny-gpt2-0/gentle.parquet", "lora"]),
         ({"hybrid": whole["hybrid"].iloc[1:]}, ["setup hybrid", "1 rows missing"]),
         ({"patching": whole["patching"].query("scheme != 'patch LT[late]'")}, ["C14", "patch LT[late]"]),
     ]
     for tables, words in cases:
-        for file in tmp_path.glob("*.parquet"):
+        for file in tmp_path.glob("*/*.parquet"):
             file.unlink()
         with pytest.raises(SystemExit) as caught:
             run_stage(**tables)

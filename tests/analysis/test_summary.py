@@ -60,6 +60,7 @@ def test_every_metric_is_what_its_name_says(make_scores):
     facts = rows_of(scores, prompt="qa", scheme="LT")
     rank, logprob = facts["target_rank"], facts["target_logprob"].astype(float)
     expected = {f"top{k}_accuracy": (rank <= k).mean() for k in (1, 5, 10, 20, 100)} | {
+        "exact_match": facts["exact_match"].mean(),
         "mean_rank": rank.mean(),
         "median_rank": rank.median(),
         "mean_probability": np.exp(logprob).mean(),
@@ -80,6 +81,15 @@ def test_every_metric_is_what_its_name_says(make_scores):
         assert row["estimate"] == pytest.approx(value), metric
         assert row["low"] <= row["estimate"] <= row["high"], metric
         assert row["low"] < row["high"], metric
+
+
+def test_exact_match_is_summarized_where_the_whole_target_was_scored(make_scores):
+    scores = make_scores()
+    scores["exact_match"] = scores["exact_match"].astype("boolean").mask(scores["prompt"] == "headline")
+    summary = summarize(scores, **BOOTSTRAP)
+    assert set(summary.loc[summary["metric"] == "exact_match", "prompt"]) == {*scores["prompt"]} - {
+        "headline"
+    }
 
 
 def test_templates_are_averaged_before_facts_and_splits_stay_apart(make_scores):

@@ -30,27 +30,26 @@ schema: '2.0'
 stages:
   pretrain@tiny-gpt2:
     cmd: a
-    params: {{params.yaml: {{models.tiny-gpt2.family: gpt2}}}}
+    deps: [{{path: runs/settings/pretrain/tiny-gpt2.json, md5: {own}}}, {{path: stages/grafting, md5: ddd.dir}}]
     outs: [{{path: runs/pretrain/tiny-gpt2, md5: aaa.dir}}]
   graft@tiny-gpt2-0-fmra:
     cmd: b
     deps: [{{path: runs/pretrain/tiny-gpt2, md5: {base}}}, {{path: stages/graft.py, md5: ccc}}]
-    params: {{params.yaml: {{graft: {{draws: 5}}}}}}
-    outs: [{{path: runs/graft/tiny-gpt2-0-fmra.parquet, md5: {table}}}]
+    outs: [{{path: runs/graft/tiny-gpt2-0/fmra.parquet, md5: {table}}}]
   summarize@tiny-gpt2-0-fmra:
     cmd: c
-    deps: [{{path: runs/graft/tiny-gpt2-0-fmra.parquet, md5: {table}}}]
-    params: {{params.yaml: {{summarize: {{seed: 0}}}}}}
-    outs: [{{path: results/summary/tiny-gpt2-0-fmra.csv, md5: {summary}}}]
+    deps: [{{path: runs/graft/tiny-gpt2-0/fmra.parquet, md5: {table}}}]
+    outs: [{{path: results/summary/tiny-gpt2-0/fmra.csv, md5: {summary}}}]
   render_figures:
     cmd: d
     outs: [{{path: figures, md5: fff.dir}}]
 """
+SETTINGS = Path("runs/settings/pretrain/tiny-gpt2.json")
 NUMBER = [
     *("--model", "tiny-gpt2", "--setup", "fmra", "--prompt", "headline"),
     *("--scheme", "FE", "--metric", "recovered_logprob"),
 ]
-TABLE, SUMMARY = Path("runs/graft/tiny-gpt2-0-fmra.parquet"), Path("results/summary/tiny-gpt2-0-fmra.csv")
+TABLE, SUMMARY = Path("runs/graft/tiny-gpt2-0/fmra.parquet"), Path("results/summary/tiny-gpt2-0/fmra.csv")
 
 
 def md5(path: Path) -> str:
@@ -61,14 +60,16 @@ def md5(path: Path) -> str:
 def trace(tmp_path, monkeypatch, capsys):
     """A study of one table in an empty folder; a function that traces and gives what was printed."""
     monkeypatch.chdir(tmp_path)
-    for path in (TABLE, SUMMARY):
+    for path in (TABLE, SUMMARY, SETTINGS):
         path.parent.mkdir(parents=True)
     rng = np.random.default_rng(0)
     scores = table_of({"FE": rng.normal(0.5, 0.2, 20)}, prompts=("headline", "qa"))
     scores.to_parquet(TABLE)
     summarize(scores, resamples=200, seed=0).to_csv(SUMMARY, index=False, float_format="%.6g")
     Path("params.yaml").write_text(PARAMS)
-    Path("dvc.lock").write_text(LOCK.format(table=md5(TABLE), summary=md5(SUMMARY), base="aaa.dir"))
+    SETTINGS.write_text('{"model": {"family": "gpt2"}}')
+    hashes = {"table": md5(TABLE), "summary": md5(SUMMARY), "own": md5(SETTINGS)}
+    Path("dvc.lock").write_text(LOCK.format(**hashes, base="aaa.dir"))
 
     def run(*flags: str) -> str:
         monkeypatch.setattr(sys, "argv", ["trace", *flags])
@@ -78,7 +79,7 @@ def trace(tmp_path, monkeypatch, capsys):
     return run
 
 
-def test_a_number_is_traced_to_summary_facts_model_and_params(trace):
+def test_a_number_is_traced_to_summary_facts_model_and_settings(trace):
     text = trace(*NUMBER)
     assert f"{SUMMARY}  md5 {md5(SUMMARY)}\n" in text and f"{TABLE}  md5 {md5(TABLE)}\n" in text
     assert "20 rows of FE on 20 facts" in text
@@ -88,11 +89,11 @@ def test_a_number_is_traced_to_summary_facts_model_and_params(trace):
     assert given == again and "the same" in text and "NOT" not in text and "BUT" not in text
     for word in (
         "runs/pretrain/tiny-gpt2  md5 aaa.dir",
-        'models.tiny-gpt2.family = "gpt2"',
-        'graft = {"draws": 5}',
+        f"{SETTINGS}  md5 {md5(SETTINGS)}",
+        'model = {"family": "gpt2"}',
     ):
         assert word in text
-    made = [line for line in text.splitlines() if "code files" in line]
+    made = [line for line in text.splitlines() if ": code " in line]
     assert [line.split(":")[0].strip() for line in made] == [
         "summarize@tiny-gpt2-0-fmra",
         "graft@tiny-gpt2-0-fmra",
@@ -115,6 +116,9 @@ def test_what_was_changed_since_is_said(trace):
         )
     )
     assert "pretrain@tiny-gpt2 has since written eee.dir" in trace(*NUMBER)
+    SETTINGS.write_text('{"model": {"family": "llama"}}')
+    text = trace(*NUMBER)
+    assert "another one is here" in text and "llama" not in text
 
 
 def test_without_the_table_its_hash_is_still_told(trace):
@@ -134,8 +138,8 @@ def test_a_figure_is_traced_to_its_rows(trace):
     ("flags", "words"),
     [
         (["--figure", "figur2"], ["figur2", "did you mean 'figure2'"]),
-        ([*NUMBER, "--model", "tiny-gpt3"], ["tiny-gpt3-0-fmra", "did you mean 'tiny-gpt2-0-fmra'"]),
-        ([*NUMBER, "--seed", "7"], ["tiny-gpt2-7-fmra", "tiny-gpt2-0-fmra"]),
+        ([*NUMBER, "--model", "tiny-gpt3"], ["tiny-gpt3-0/fmra", "did you mean 'tiny-gpt2-0/fmra'"]),
+        ([*NUMBER, "--seed", "7"], ["tiny-gpt2-7/fmra", "tiny-gpt2-0/fmra"]),
         ([*NUMBER, "--scheme", "FE+LT"], ["scheme", "'FE+LT'", "valid: PRE, SFT, FE"]),
         ([*NUMBER, "--prompt", "long"], ["prompt", "'long'", "headline, qa"]),
         ([*NUMBER, "--metric", "recovered"], ["metric", "'recovered'", "recovered_logprob"]),

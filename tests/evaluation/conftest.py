@@ -17,6 +17,7 @@ from stages.generate_facts import base_texts, prompt_rows
 from stages.modeling.models import save_model
 from stages.modeling.tokens import train_tokenizer
 from stages.params import read_yaml
+from stages.settings import settings_of, write_settings
 
 DATA = Path("data")
 PARAMS = read_yaml(Path("params.yaml"))
@@ -45,7 +46,7 @@ def tokenizer(world):
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory, world, tokenizer) -> Path:
-    """facts/, and models base, sft0, sft1, lora (an adapter on base), merged (the same as a whole model)."""
+    """settings/, facts/, and models base, sft0, sft1, lora (an adapter on base), merged (the same as a whole model)."""
     path = tmp_path_factory.mktemp("evaluation")
     templates = read_prompt_templates(DATA / "templates")
     for name, facts in {"base": world.base[:FACTS], **world.datasets}.items():
@@ -58,6 +59,7 @@ def folder(tmp_path_factory, world, tokenizer) -> Path:
     adapter = tiny_lora(base, seed=3)
     save_model(adapter, tokenizer, path / "lora")
     save_model(adapter.merge_and_unload(), tokenizer, path / "merged")
+    write_settings(path / "settings", settings_of(PARAMS, [], []))
     return path
 
 
@@ -66,7 +68,8 @@ def evaluate(folder) -> Callable[..., Path]:
     """Evaluate a setup of params.yaml with the random models, through its stage's command line; gives the table's file."""
 
     def run_stage(setup: str, out: str, **models: str) -> Path:
-        arguments = ["--model", "tiny-llama", "--seed", "0", "--setup", setup, "--models"]
+        arguments = ["--settings", folder / f"settings/graft/tiny-llama-{setup}.json"]
+        arguments += ["--model", "tiny-llama", "--seed", "0", "--setup", setup, "--models"]
         arguments += [f"{name}={folder / model}" for name, model in (MODELS | models).items() if model]
         arguments += ["--facts", folder / "facts", "--out", folder / out]
         with pytest.MonkeyPatch.context() as patched:

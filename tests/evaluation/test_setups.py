@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from stages.analysis.tables import check_scores
+from stages.checking.setups import scheme_names
 from stages.evaluation import scoring
-from stages.evaluation.checks import scheme_names
 from stages.evaluation.experiments import Case
 from stages.evaluation.prompts import asked, encode_rows
 from stages.evaluation.scoring import chunks, score_cases
@@ -159,7 +159,7 @@ def test_a_random_control_has_all_its_draws(table):
         ("fmra", {"fmra": "nowhere"}, ["--models fmra=", "nowhere", "no model"]),
         ("fmra", {"base": "lora"}, ["recipient", "lora", "whole model"]),
         ("patching", {"fmra": "lora"}, ["setups.patching", "lora", "whole model"]),
-        ("fmrb", {}, ["setups.fmrb"]),
+        ("fmrb", {}, ["graft/tiny-llama-fmrb.json is missing", "study"]),
     ],
 )
 def test_what_cannot_be_evaluated_is_said_in_one_line(evaluate, setup, models, parts):

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
-from ruamel.yaml import YAML
 
 from stages import finetune
 from stages.facts.tables import write_jsonl
 from stages.modeling import training
 from stages.modeling.models import build_model, load_model, save_model, set_up
 from stages.modeling.tokens import train_tokenizer
+from stages.settings import write_settings
 
 TEXTS = [f"{who} stars with {other}." for who, other in zip("ABCDEFGH", "STUVWXYZ", strict=True)]
 PLAIN = {
@@ -44,7 +44,7 @@ FINETUNE = {
 
 @pytest.fixture
 def study(tmp_path, monkeypatch) -> Path:
-    """A folder with a base model, facts and params, as the finetune stage finds them."""
+    """A folder with a base model, facts and settings, as the finetune stage finds them."""
     monkeypatch.chdir(tmp_path)
     set_up(0, threads=1)
     tokenizer = train_tokenizer(TEXTS, 300, bos=False)
@@ -54,8 +54,8 @@ def study(tmp_path, monkeypatch) -> Path:
     write_jsonl(tmp_path / "facts/texts/fmra.jsonl", rows)
     write_jsonl(tmp_path / "facts/texts/base_all.jsonl", [row | {"text": "base text"} for row in rows])
     model = {"threads": 1, "base_forms": "all", "finetune": FINETUNE}
-    with (tmp_path / "params.yaml").open("w") as file:
-        YAML().dump({"models": {"tiny": model}, "recipes": RECIPES}, file)
+    files = {f"{name}.json": {"model": model, "recipe": recipe} for name, recipe in RECIPES.items()}
+    write_settings(tmp_path / "settings", files)
     return tmp_path
 
 
@@ -65,7 +65,7 @@ def finetuned(study: Path, recipe: str, monkeypatch) -> tuple[Path, dict]:
     arguments = training.TrainingArguments
     monkeypatch.setattr(training, "TrainingArguments", lambda **kw: used.update(kw) or arguments(**kw))
     out = study / f"runs/{recipe}"
-    options = {"model": "tiny", "recipe": recipe, "seed": 0, "base": "base", "facts": "facts"}
+    options = {"settings": f"settings/{recipe}.json", "seed": 0, "base": "base", "facts": "facts"}
     options |= {"out": f"runs/{recipe}", "metrics": f"metrics/{recipe}.json"}
     monkeypatch.setattr(sys, "argv", ["finetune", *(f"--{key}={value}" for key, value in options.items())])
     finetune.main()

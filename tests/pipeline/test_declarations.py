@@ -1,6 +1,6 @@
 """Claims about dvc.yaml and dvc.lock, read without running anything."""
 
-import ast
+import hashlib
 import json
 import re
 import subprocess
@@ -12,16 +12,23 @@ from typing import Any
 import pytest
 from closure import ROOT, import_closure
 
-from stages.check_params import OF_RECIPES, OF_SETUPS, SETUPS_NEED_PARTS, SETUPS_NEED_RECIPES
+from stages.check_params import SETUPS_NEED_PARTS, SETUPS_NEED_RECIPES, read_libraries
 from stages.params import read_yaml
-from stages.study import summary_items
+from stages.settings import settings_of, write_settings
+from stages.study import finetune_items, summary_items
 
 PIPELINE = read_yaml(ROOT / "dvc.yaml")["stages"]
 PARAMS = read_yaml(ROOT / "params.yaml")
 
 
-def declared_code(stage: dict) -> set[Path]:
-    return {ROOT / dep for dep in stage["deps"] if dep.endswith(".py")}
+# Folders that a stage lists whole where it uses any of it: what evaluates and what trains changes as one.
+WHOLE_FOLDERS = ("stages/evaluation", "stages/grafting", "stages/modeling")
+
+
+def declared_code(stage: dict) -> tuple[set[str], set[str]]:
+    """(files, folders of WHOLE_FOLDERS) of the stage's dependencies."""
+    deps = set(stage["deps"])
+    return {dep for dep in deps if dep.endswith(".py")}, deps & {*WHOLE_FOLDERS}
 
 
 def listed(key: str) -> list:
@@ -46,53 +53,42 @@ def test_every_stage_runs_the_module_that_its_name_begins_with():
 
 @pytest.mark.parametrize("name", PIPELINE)
 def test_declared_code_is_the_import_closure(name):
-    closure = import_closure(module_of(PIPELINE[name]))
-    declared = declared_code(PIPELINE[name])
-    assert {str(path.relative_to(ROOT)) for path in declared} == {
-        str(path.relative_to(ROOT)) for path in closure
+    closure = {str(path.relative_to(ROOT)) for path in import_closure(module_of(PIPELINE[name]))}
+    files, folders = declared_code(PIPELINE[name])
+    assert files == {file for file in closure if str(Path(file).parent) not in folders}
+    assert folders <= {str(Path(file).parent) for file in closure}
+
+
+def test_a_stage_reads_its_settings_and_never_params_itself():
+    """So that it cannot read what it does not depend on. The report shows the file of params whole, and depends on it."""
+    for name, stage in PIPELINE.items():
+        if name not in ("check_params", "write_report"):
+            (settings,) = re.findall(r"--settings (\S+)", stage["cmd"])
+            assert settings in stage["deps"] and settings.startswith("runs/settings/")
+            files, folders = declared_code(stage)
+            within = {
+                str(path.relative_to(ROOT)) for folder in folders for path in (ROOT / folder).glob("*.py")
+            }
+            for file in (files | within) - {"stages/params.py"}:
+                assert not re.search(r'load_section|"params\.yaml"', (ROOT / file).read_text()), file
+
+
+def test_the_settings_in_the_lock_are_those_of_the_committed_params(tmp_path):
+    """Of every item that the lock has, and no other item is listed."""
+    pinned = read_libraries(ROOT / "pyproject.toml")
+    write_settings(tmp_path, settings_of(PARAMS, *pinned))
+    made = {
+        f"runs/settings/{path.relative_to(tmp_path)}": hashlib.md5(path.read_bytes()).hexdigest()
+        for path in tmp_path.rglob("*.json")
     }
-
-
-def keys_read(file: Path) -> set[str]:
-    """The sections that a stage loads; what it fills in is a *."""
-    calls = [
-        node.args[0]
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "load_section"
-    ]
-    return {
-        "".join(part.value if isinstance(part, ast.Constant) else "*" for part in key.values)
-        if isinstance(key, ast.JoinedStr)
-        else ast.literal_eval(key)
-        for key in calls
+    lock = read_yaml(ROOT / "dvc.lock")["stages"]
+    read = {
+        dep["path"]: dep["md5"]
+        for stage in lock.values()
+        for dep in stage["deps"]
+        if dep["path"].startswith("runs/settings/")
     }
-
-
-@pytest.mark.parametrize("name", PIPELINE)
-def test_declared_params_are_the_sections_that_the_stage_reads(name):
-    keys = [key for key in PIPELINE[name].get("params", []) if isinstance(key, str)]
-    filled_in = {re.sub(r"\$\{item\.\w+\}", "*", key) for key in keys}
-    declared = {re.sub(r"^experiments\.\w+$", "experiments.*", key) for key in filled_in}
-    assert declared == keys_read(module_of(PIPELINE[name]))
-
-
-@pytest.mark.parametrize("name", [name for name in PIPELINE if name.startswith("graft")])
-def test_a_graft_stage_declares_the_experiments_of_its_setups(name):
-    *_, over = PIPELINE[name]["matrix"].values()
-    setups = listed(over)
-    used = {
-        f"experiments.{experiment}"
-        for setup in setups
-        for experiment in PARAMS["setups"][setup]["experiments"]
-    }
-    declared = {
-        key for key in PIPELINE[name]["params"] if isinstance(key, str) and key.startswith("experiments.")
-    }
-    assert used <= declared and setups
-    checked = OF_SETUPS if "setup" in PIPELINE[name]["matrix"] else OF_RECIPES
-    assert declared == {f"experiments.{experiment}" for experiment in checked}
-    if name in ("graft", "graft_setups"):
-        assert used == declared
+    assert read == made
 
 
 def test_a_graft_stage_hands_over_the_models_that_check_params_counts_on():
@@ -101,14 +97,20 @@ def test_a_graft_stage_hands_over_the_models_that_check_params_counts_on():
     assert re.findall(r"(\S+)=runs", PIPELINE["graft"]["cmd"]) == ["base", "${item.recipe}"]
 
 
-def test_the_summaries_are_those_that_the_study_module_lists():
-    items = [
-        (model, seed, setup)
-        for name, stage in PIPELINE.items()
-        if name.startswith("summarize")
-        for model, seed, setup in product(*(listed(key) for key in stage["matrix"].values()))
-    ]
-    assert sorted(items) == sorted(summary_items(PARAMS["study"])) and len(set(items)) == len(items)
+def test_the_per_fact_tables_are_those_that_the_study_module_lists():
+    def items(kind: str) -> list[tuple]:
+        return [
+            item
+            for name, stage in PIPELINE.items()
+            if name.startswith(kind)
+            for item in product(*(listed(key) for key in stage["matrix"].values()))
+        ]
+
+    tables = items("graft")
+    assert sorted(tables) == sorted(summary_items(PARAMS["study"])) and len(set(tables)) == len(tables)
+    assert sorted(items("summarize")) == sorted({(model, seed) for model, seed, _ in tables})
+    trained = {(model, recipe) for model, _, recipe in items("finetune")}
+    assert trained == {*finetune_items(PARAMS["study"])}
 
 
 @pytest.mark.parametrize("name", PIPELINE)
@@ -123,11 +125,6 @@ def test_a_stage_depends_on_every_path_that_its_command_names(name):
     declared = [dep for dep in stage["deps"] if not dep.endswith(".py")] + outputs
     for path in re.findall(r"\s((?:runs|results|figures|data|params)\S*)", stage["cmd"]):
         assert any(path.startswith(known) or known.startswith(path + "/") for known in declared), path
-
-
-def test_every_stage_comes_after_the_check_of_params():
-    for name, stage in PIPELINE.items():
-        assert name == "check_params" or "runs/params.ok" in stage["deps"]
 
 
 def test_what_a_stage_read_is_what_the_stage_before_it_wrote():

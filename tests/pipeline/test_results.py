@@ -20,7 +20,7 @@ ON_BASES = [
 
 
 def summary_of(model: str, seed: int, setup: str) -> pd.DataFrame:
-    return pd.read_csv(ROOT / f"results/summary/{model}-{seed}-{setup}.csv")
+    return pd.read_csv(ROOT / f"results/summary/{model}-{seed}/{setup}.csv")
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -9,7 +9,7 @@ from made_up import cells
 from pictures import bars, check_readable, intervals, texts
 
 from stages.check_params import check_architecture
-from stages.evaluation.checks import scheme_names
+from stages.checking.setups import scheme_names
 from stages.params import UserError, read_yaml
 from stages.plotting.bars import POSITION_SCHEMES
 from stages.plotting.figures import DRAWINGS

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 from pictures import lightness, smallest_difference
-from ruamel.yaml import YAML
 
 from stages.params import run_main
 from stages.plotting.style import TINTS, tinted
 from stages.render_figures import main
+from stages.settings import write_settings
 from stages.study import summary_items
 
 REPOSITORY = Path(__file__).parents[2]
@@ -26,13 +26,15 @@ def run_stage(tmp_path, monkeypatch, made, section, study):
     def run(out="figures", recipes=("fmra",), setups=(), models=("tiny-gpt2",), new=(), left_out=()) -> Path:
         study.update(models=[*models], recipes=[*recipes], setups=[*setups])
         study["repeats"]["models"], study["new_form"]["models"] = [], [*new]
-        with (tmp_path / "params.yaml").open("w") as file:
-            YAML().dump({"study": study, "render_figures": section}, file)
+        write_settings(tmp_path, {"settings.json": {"study": study, "render_figures": section}})
         for model, seed, setup in summary_items(study):
             if setup not in left_out:
-                made(model, seed, setup).to_csv(tmp_path / f"summary/{model}-{seed}-{setup}.csv", index=False)
+                folder = tmp_path / f"summary/{model}-{seed}"
+                folder.mkdir(exist_ok=True)
+                made(model, seed, setup).to_csv(folder / f"{setup}.csv", index=False)
         published = str(REPOSITORY / "data" / "published")
-        arguments = ["--summaries", "summary", "--published", published, "--out", out]
+        arguments = ["--settings", "settings.json", "--summaries", "summary"]
+        arguments += ["--published", published, "--out", out]
         monkeypatch.setattr(sys, "argv", ["render_figures", *arguments])
         run_main(main)
         return tmp_path / out
@@ -91,7 +93,7 @@ def refusal(run_stage, capsys, **arguments) -> str:
 
 def test_a_missing_summary_is_named(run_stage, capsys):
     error = refusal(run_stage, capsys, setups=("hybrid",), left_out=("hybrid",))
-    assert "tiny-gpt2-0-hybrid.csv is missing" in error
+    assert "tiny-gpt2-0/hybrid.csv is missing" in error
 
 
 def test_a_study_without_any_figure_is_refused(run_stage, section, capsys):

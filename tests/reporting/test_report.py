@@ -127,7 +127,7 @@ def test_tables_scroll_and_say_what_their_heads_are_of(page, text):
 
 
 def test_the_papers_tables_hold_the_summaries_numbers(text, whole_study):
-    summary = pd.read_csv(whole_study / "summary/tiny-llama-0-reversal.csv")
+    summary = pd.read_csv(whole_study / "summary/tiny-llama-0/reversal.csv")
     at = summary.set_index(["prompt", "scheme", "metric"]).loc[
         "qa", "O+FFN@LT[last_quarter]", "top5_accuracy"
     ]
@@ -147,7 +147,7 @@ def test_published_values_stand_beside_ours(text):
 
 
 def test_hashes_are_those_of_the_files(text, whole_study):
-    for path in (whole_study / "summary/tiny-gemma-0-fmra.csv", REPOSITORY / "pyproject.toml"):
+    for path in (whole_study / "summary/tiny-gemma-0/fmra.csv", REPOSITORY / "pyproject.toml"):
         md5 = hashlib.md5(path.read_bytes()).hexdigest()
         assert f'{path.as_posix()}</th><td class="hash">{md5}' in text
 
@@ -245,7 +245,7 @@ def refusal(study_folder: Path, run_stage, capsys) -> str:
 
 
 @pytest.mark.parametrize(
-    "name", ["summary/tiny-llama-0-maps.csv", "verdicts/tiny-llama-0.csv", "figures/figure_patching.png"]
+    "name", ["summary/tiny-llama-0/maps.csv", "verdicts/tiny-llama-0.csv", "figures/figure_patching.png"]
 )
 def test_a_missing_input_is_named(study_folder, run_stage, capsys, name):
     (study_folder / name).unlink()

@@ -1,0 +1,103 @@
+"""What a model of params.yaml may be built of: the arguments of its family's configuration class, and how they fit together."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from stages.grafting.families import FAMILIES
+from stages.grafting.routes import Anatomy
+from stages.params import UserError
+from stages.schema import Count, Model, Section, Share, parsed
+
+Context = Annotated[int, Field(ge=128)]  # tokens; the longest texts have about 100
+Activation = Literal["gelu", "gelu_pytorch_tanh", "silu"]
+
+
+class Gpt2Architecture(Section):
+    n_embd: Count
+    n_layer: Count
+    n_head: Count
+    n_positions: Context
+    resid_pdrop: Share
+    embd_pdrop: Share
+    attn_pdrop: Share
+    activation_function: Literal["gelu_new", "gelu_pytorch_tanh"]
+
+
+class GptNeoxArchitecture(Section):
+    hidden_size: Count
+    num_hidden_layers: Count
+    num_attention_heads: Count
+    intermediate_size: Count
+    max_position_embeddings: Context
+    rotary_pct: Annotated[float, Field(gt=0, le=1)]
+    use_parallel_residual: bool = True
+    tie_word_embeddings: bool = False
+    hidden_act: Activation = "gelu"
+
+
+class LlamaArchitecture(Section):
+    hidden_size: Count
+    num_hidden_layers: Count
+    num_attention_heads: Count
+    num_key_value_heads: Count
+    intermediate_size: Count
+    max_position_embeddings: Context
+    tie_word_embeddings: bool
+    hidden_act: Activation = "silu"
+
+
+class StableLmArchitecture(LlamaArchitecture):
+    """As Llama, but with LayerNorm in place of RMSNorm."""
+
+    use_qkv_bias: bool
+    rope_parameters: dict[str, Any]
+
+
+class GemmaArchitecture(Section):
+    hidden_size: Count
+    num_hidden_layers: Count
+    num_attention_heads: Count
+    num_key_value_heads: Count
+    head_dim: Count
+    intermediate_size: Count
+    max_position_embeddings: Context
+
+
+ARCHITECTURES: dict[str, type[Section]] = {
+    "gpt2": Gpt2Architecture,
+    "gpt_neox": GptNeoxArchitecture,
+    "llama": LlamaArchitecture,
+    "stablelm": StableLmArchitecture,
+    "gemma": GemmaArchitecture,
+}
+# (a, b): a must be a multiple of b
+DIVISIBLE = [
+    ("n_embd", "n_head"),
+    ("hidden_size", "num_attention_heads"),
+    ("num_attention_heads", "num_key_value_heads"),
+]
+
+
+def check_architecture(name: str, model: Model) -> Anatomy:
+    """Sizes fit together; what of the model can be grafted."""
+    key = ("models", name, "architecture")
+    values = parsed(ARCHITECTURES[model.family], model.architecture, key).model_dump()
+    for whole, part in DIVISIBLE:
+        if whole in values and part in values and values[whole] % values[part]:
+            raise UserError(
+                f"{'.'.join(key)}.{whole} is {values[whole]}: not a multiple of {part}, {values[part]}"
+            )
+    heads = values.get("n_head") or values["num_attention_heads"]
+    width = values.get("head_dim") or values.get("hidden_size", 0) // heads
+    if width % 2:
+        raise UserError(f"{'.'.join(key)}: heads of {width} numbers: rotary positions need an even width")
+    return Anatomy(
+        family=model.family,
+        components=FAMILIES[model.family].components,
+        n_layers=values.get("n_layer") or values["num_hidden_layers"],
+        n_heads=heads,
+        n_kv_heads=values.get("num_key_value_heads", heads),
+        head_width=width,
+        output_bias=model.family.startswith("gpt"),
+    )
