@@ -89,10 +89,10 @@ def check_study(params: Params) -> None:
                 f"study.new_form.models: {name!r} has base_forms 'all'; in the new-form condition it is 'article'"
             )
     for name in (*study.models, *new_form.models):
-        epochs = params.models[name].pretrain.num_train_epochs
-        if params.pretrain.early_epoch >= epochs:
+        trained, early = params.models[name].pretrain, params.pretrain.early_epoch
+        if trained and early >= trained.num_train_epochs:
             raise UserError(
-                f"pretrain.early_epoch is {params.pretrain.early_epoch}; models.{name} is pretrained for {epochs} epochs"
+                f"pretrain.early_epoch is {early}; models.{name} is pretrained for {trained.num_train_epochs} epochs"
             )
 
 

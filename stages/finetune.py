@@ -58,7 +58,7 @@ def main() -> None:
         model = get_peft_model(base, LoraConfig(target_modules="all-linear", **recipe["lora"]))
     checkpoint = Path(".ckpt") / args.out
     run = fingerprint(settings, recipe, args.seed, texts, weights_digest(args.base))
-    loss = train(model, tokenizer, texts, settings, args.seed, checkpoint, run)
+    loss = train(model, tokenizer, texts, settings, own["device"], args.seed, checkpoint, run)
     save_model(model, tokenizer, args.out)
     discard(checkpoint)
 

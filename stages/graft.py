@@ -9,7 +9,7 @@ from stages.params import read_settings, run_main
 def main() -> None:
     args = setup_arguments(__doc__).parse_args()
     item = read_settings(args.settings)
-    set_up(args.seed, item["threads"])
+    set_up(args.seed, item["model"]["threads"])
     write_table(args, evaluate(args, item["graft"], item["setup"], item["experiments"]))
 
 

@@ -41,7 +41,9 @@ def main() -> None:
     model = build_model(family, architecture, tokenizer)
     checkpoint = Path(".ckpt") / args.out
     run = fingerprint(family, architecture, tokenizer_settings, settings, seed, texts, early_epoch)
-    loss = train(model, tokenizer, texts, settings, seed, checkpoint, run, snapshot_epoch=early_epoch)
+    loss = train(
+        model, tokenizer, texts, settings, own["device"], seed, checkpoint, run, snapshot_epoch=early_epoch
+    )
     save_model(model, tokenizer, args.out)
     early, _ = load_model(checkpoint / "snapshot")
     save_model(early, tokenizer, args.early)

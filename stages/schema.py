@@ -67,23 +67,36 @@ class TokenizerSettings(Section):
 
 
 class TrainingSettings(Section):
-    """Arguments of transformers' TrainingArguments, by their names there."""
+    """Arguments of transformers' TrainingArguments by their names there, and batch_size: texts an update, on all devices together."""
 
     num_train_epochs: Positive
-    per_device_train_batch_size: Count
+    batch_size: Count
     learning_rate: Positive
     weight_decay: NotNegative
     warmup_steps: Seed
-    use_cpu: bool
+    bf16: bool = False
+    gradient_checkpointing: bool = False
+    gradient_accumulation_steps: Count = 1
+
+
+class Source(Section):
+    """A pretrained model that is not trained here."""
+
+    model: str  # a hub id, or a local folder
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None  # of the hub: a commit
+    early: str = "untrained"  # what stands for the early checkpoint: untrained weights, or another revision
 
 
 class Model(Section):
     family: Family
-    threads: Count
+    threads: Count | None  # None: torch's own choice
+    device: Literal["cpu", "cuda", "auto"]
+    dtype: Literal["float32", "bfloat16", "float16"]  # of the weights as they are kept and evaluated
     base_forms: Literal["all", "article"]
-    architecture: dict[str, Any]  # checked by stages/checking/architectures.py
-    tokenizer: TokenizerSettings
-    pretrain: TrainingSettings
+    source: Source | None = None  # then there is no tokenizer and no pretrain
+    architecture: dict[str, Any] = {}  # checked by stages/checking/architectures.py
+    tokenizer: TokenizerSettings | None = None
+    pretrain: TrainingSettings | None = None
     finetune: TrainingSettings
 
 
@@ -183,8 +196,16 @@ class RenderFigures(Section):
     colours: dict[str, Colour]
 
 
+class Launch(Section):
+    """What starts a stage: python, or accelerate launch with its options."""
+
+    train: Annotated[str, Field(pattern=r"^(python|accelerate launch( .*)?)$")]
+    graft: Annotated[str, Field(pattern=r"^(python|accelerate launch( .*)?)$")]
+
+
 class Params(Section):
     study: Study
+    launch: Launch
     generate_facts: GenerateFacts
     pretrain: Pretrain
     models: dict[Name, Model]

@@ -28,19 +28,17 @@ def settings_of(params: Mapping[str, Any], engine: list[str], around: list[str])
     items = summary_items(study)
     files = {"generate_facts": chosen(params, "generate_facts") | {"libraries": around}}
     for model in dict.fromkeys(model for model, _, _ in items):
-        own = chosen(
-            models[model], "family", "threads", "base_forms", "architecture", "tokenizer", "pretrain"
-        )
+        own = {key: value for key, value in models[model].items() if key != "finetune"}
         files[f"pretrain/{model}"] = chosen(params, "pretrain") | {"model": own, "libraries": engine}
     for model, recipe in finetune_items(study):
         files[f"finetune/{model}-{recipe}"] = {
-            "model": chosen(models[model], "threads", "base_forms", "finetune"),
+            "model": chosen(models[model], "threads", "device", "dtype", "base_forms", "finetune"),
             "recipe": params["recipes"][recipe],
             "libraries": engine,
         }
     for model, setup in dict.fromkeys((model, setup) for model, _, setup in items):
         files[f"graft/{model}-{setup}"] = chosen(params, "graft") | {
-            "threads": models[model]["threads"],
+            "model": chosen(models[model], "threads", "device", "dtype"),
             "setup": params["setups"][setup],
             "experiments": chosen(params["experiments"], *params["setups"][setup]["experiments"]),
             "libraries": engine,

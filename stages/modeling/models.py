@@ -25,10 +25,11 @@ from transformers.utils import logging
 from stages.modeling.tokens import first_target_token
 
 
-def set_up(seed: int, threads: int) -> None:
+def set_up(seed: int, threads: int | None) -> None:
     """Seed every generator, fix the CPU threads and allow only deterministic algorithms: same machine, same bytes."""
     set_seed(seed)
-    torch.set_num_threads(threads)
+    if threads is not None:
+        torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
     logging.set_verbosity_error()  # of transformers' notices
     logging.disable_progress_bar()  # of loading and saving; the Trainer's own bar stays

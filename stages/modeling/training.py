@@ -65,6 +65,7 @@ def train(
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
     settings: Mapping[str, Any],
+    device: str,
     seed: int,
     checkpoint: Path,
     run: str,
@@ -73,7 +74,8 @@ def train(
     """Train all weights of `model` in place on next-token prediction over all tokens (PAPER.md, "Finetuning").
 
     Args:
-        settings: TrainingArguments by name (learning rate, epochs, batch size, ...).
+        settings: TrainingArguments by name (learning rate, epochs, ...), and batch_size.
+        device: cpu, cuda, or auto.
         checkpoint: folder for checkpoints, one an epoch; the caller discards it once the model is saved.
         run: fingerprint of the run; checkpoints of another one are discarded.
         snapshot_epoch: after this epoch the model is saved as it is then, in checkpoint/snapshot.
@@ -99,7 +101,9 @@ def train(
             save_total_limit=1,
             disable_tqdm=False,  # quiet libraries, but a bar
             dataloader_pin_memory=torch.cuda.is_available(),
-            **settings,
+            use_cpu=device == "cpu",
+            per_device_train_batch_size=settings["batch_size"],
+            **{name: value for name, value in settings.items() if name != "batch_size"},
         ),
         train_dataset=tokenize_texts(texts, tokenizer),
         data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False),

@@ -17,7 +17,7 @@ TEXTS = [f"{who} stars with {other}." for who, other in zip("ABCDEFGH", "STUVWXY
 ARCHITECTURE = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 32, "resid_pdrop": 0.1}
 SETTINGS = {
     "num_train_epochs": 3,
-    "per_device_train_batch_size": 8,
+    "batch_size": 8,
     "learning_rate": 0.01,
     "weight_decay": 0.0,
     "warmup_steps": 1,
@@ -28,7 +28,7 @@ TOKENIZER = train_tokenizer(TEXTS, 300, bos=False)
 def trained(checkpoint: Path, run: str = "x", **settings) -> tuple[dict[str, torch.Tensor], float]:
     set_up(0, threads=1)
     model = build_model("gpt2", ARCHITECTURE, TOKENIZER)
-    loss = train(model, TOKENIZER, TEXTS, SETTINGS | settings, 0, checkpoint, run, snapshot_epoch=1)
+    loss = train(model, TOKENIZER, TEXTS, SETTINGS | settings, "cpu", 0, checkpoint, run, snapshot_epoch=1)
     return model.state_dict(), loss
 
 
@@ -80,7 +80,7 @@ def steps(monkeypatch) -> list[int]:
     return counted
 
 
-EPOCH = len(TEXTS) // SETTINGS["per_device_train_batch_size"]
+EPOCH = len(TEXTS) // SETTINGS["batch_size"]
 
 
 def test_a_killed_run_resumes_to_the_same_bits(killed, tmp_path, steps):

@@ -40,9 +40,9 @@ def listed(key: str) -> list:
 
 
 def module_of(stage: dict) -> Path:
-    """The file that a stage's command runs: python -m stages.NAME ..."""
+    """The file that a stage's command runs: python -m stages.NAME ..., or another launcher from params."""
     python, flag, module = stage["cmd"].split()[:3]
-    assert (python, flag) == ("python", "-m")
+    assert python in ("python", "${launch.train}", "${launch.graft}") and flag == "-m"
     return ROOT / (module.replace(".", "/") + ".py")
 
 

@@ -17,7 +17,7 @@ from stages.study import summary_items
 ROOT = Path(__file__).parents[2]
 QUICK_TRAINING = {
     "num_train_epochs": 1,
-    "per_device_train_batch_size": 16,
+    "batch_size": 16,
     "learning_rate": 0.002,
     "weight_decay": 0.0,
     "warmup_steps": 1,
