@@ -56,6 +56,40 @@ class GenerateFacts(Section):
     last_names: Count
 
 
+class ImdbTable(Section):
+    source: Annotated[str, Field(min_length=1)]  # a URL or a local file
+    sha256: Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{64}$")] | None
+
+
+class ImdbTables(Section):
+    title_ratings: ImdbTable
+    title_basics: ImdbTable
+    title_principals: ImdbTable
+    name_basics: ImdbTable
+
+
+class FetchFilms(Section):
+    """Real films from IMDb's tables (stages/facts/imdb.py)."""
+
+    films: Count
+    min_votes: Count
+    final_marks: bool  # whether a name or a title may end in a mark, such as Jr.
+    timeout: Positive  # seconds
+    tables: ImdbTables
+
+
+class HubText(Section):
+    """A dataset of the hub, read with the library `datasets` (extra `real`)."""
+
+    dataset: Annotated[str, Field(min_length=1)]
+    config: str | None
+    split: Annotated[str, Field(min_length=1)]
+
+
+class FileText(Section):
+    file: Annotated[str, Field(min_length=1)]
+
+
 class Pretrain(Section):
     seed: Seed
     early_epoch: Count

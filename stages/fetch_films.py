@@ -1,0 +1,70 @@
+"""Stage fetch_films: the most-voted real films whose facts share no actor, from IMDb's tables (files or URLs), as a csv table."""
+
+import argparse
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stages.facts.download import obtain
+from stages.facts.films import Film, write_films
+from stages.facts.imdb import (
+    TABLES,
+    choose_films,
+    people_of,
+    read_credits,
+    read_names,
+    read_titles,
+    read_votes,
+)
+from stages.params import read_settings, run_main
+
+
+def obtain_tables(settings: Mapping[str, Any], downloads: Path) -> dict[str, Path]:
+    """Where each of IMDb's tables is on this disk; all are there and checked before the first is read."""
+    paths = {}
+    for name in TABLES:
+        table = settings["tables"][name]
+        target = downloads / f"{name.replace('_', '.')}.tsv.gz"
+        paths[name], found = obtain(table["source"], table["sha256"], target, settings["timeout"])
+        print(
+            f"fetch_films: {name}: {paths[name]}, sha256 {found}{'' if table['sha256'] else ' (none was given)'}"
+        )
+    return paths
+
+
+def films_of(paths: Mapping[str, Path], films: int, min_votes: int, final_marks: bool) -> list[Film]:
+    """The chosen films of IMDb's tables.
+
+    Raises:
+        UserError: a table is damaged or lacks a column, or too few films fit.
+    """
+    dropped: Counter[str] = Counter()
+    votes = read_votes(paths["title_ratings"], min_votes)
+    titles = read_titles(paths["title_basics"], votes, dropped)
+    credits = read_credits(paths["title_principals"], titles)
+    names = read_names(paths["name_basics"], people_of(credits))
+    return choose_films(votes, titles, credits, names, films, final_marks, dropped)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--settings", type=Path, required=True, help="what check_params cut out of params.yaml"
+    )
+    parser.add_argument(
+        "--downloads", type=Path, required=True, help="folder for tables that are given as URLs"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="the films table, a csv")
+    args = parser.parse_args()
+    settings = read_settings(args.settings)["fetch_films"]
+    paths = obtain_tables(settings, args.downloads)
+    films = films_of(paths, settings["films"], settings["min_votes"], settings["final_marks"])
+    write_films(args.out, films)
+    print(
+        f"fetch_films: {len(films):,} films, from {films[0].votes} votes down to {films[-1].votes}, in {args.out}"
+    )
+
+
+if __name__ == "__main__":
+    run_main(main)
