@@ -1,0 +1,366 @@
+"""Claims about the real world: a films table made into the same kinds of facts, texts and prompts as the synthetic world."""
+
+import json
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from stages.evaluation.prompts import encode_rows, foils
+from stages.facts.films import Film, write_films
+from stages.facts.general_text import (
+    counterfact_rows,
+    counterfact_text,
+    general_texts,
+    read_counterfact,
+)
+from stages.facts.real import fake_titles, genre_of, make_world, real_world
+from stages.facts.templates import read_prompt_templates, read_training_forms
+from stages.facts.world import World, build_world, movie_titles
+from stages.generate_facts import base_texts, cast_texts, prompt_rows, recall_templates
+from stages.modeling.tokens import train_tokenizer
+from stages.params import UserError, read_yaml
+
+DATA = Path("data")
+WORDS = read_yaml(DATA / "words.yaml")
+FORMS = read_training_forms(DATA / "templates")
+PROMPTS = read_prompt_templates(DATA / "templates")
+# Names and titles with all that real ones have, and some that the fake ones could be, too.
+FIRST = ["Zoë", "Robert", "Ng", "Édith", "Mary-Louise", "Sinéad", "J.K.", "Penélope", "Anna", "John"]
+LAST = ["O'Toole", "Downey Jr. III", "Müller", "Day-Lewis", "D'Onofrio", "Smith"]
+PEOPLE = [f"{first} {last}" for last in LAST for first in FIRST]
+TITLES = [
+    "The Silent Harbor",
+    "L'été à 9 ½",
+    "Se7en",
+    "WALL·E",
+    "Rosemary's Baby",
+    "Am\u00e9lie",
+    "300",
+    "M*A*S*H Unit",
+]
+SIZE = {"base_facts": 20, "facts": 12, "first_names": 40, "last_names": 40}
+
+
+def film_of(i: int, **changes: str) -> Film:
+    title = TITLES[i] if i < len(TITLES) else f"Real Film {i}"
+    genres = ["Action,Drama", "Adventure", "", "Sci-Fi"][i % 4]
+    film = Film(
+        f"tt{i}",
+        title,
+        str(1950 + i),
+        genres,
+        PEOPLE[2 * i],
+        PEOPLE[2 * i + 1],
+        f"Part {i}",
+        "Dora Direct",
+        "100",
+    )
+    return replace(film, **changes)
+
+
+FILMS = [film_of(i) for i in range(25)]
+WORLD = real_world(FILMS, **SIZE, seed=0, words=WORDS)
+ROWS = {name: prompt_rows(facts, PROMPTS) for name, facts in {"base": WORLD.base, **WORLD.datasets}.items()}
+
+
+def people(facts) -> list[str]:
+    return [name for fact in facts for name in (fact.first_actor, fact.second_actor)]
+
+
+def test_base_facts_are_the_tables_first_films_with_their_names_as_they_are():
+    for fact, film in zip(WORLD.base, FILMS, strict=False):
+        assert (fact.movie_title, fact.first_actor, fact.second_actor, fact.director) == (
+            film.title, film.first_actor, film.second_actor, film.director,
+        )  # fmt: skip
+        assert (fact.release_year, fact.main_character) == (film.year, film.character)
+        assert fact.city in WORDS["cities"] and fact.box_office_earnings.endswith(" million")
+    assert len(WORLD.base) == SIZE["base_facts"]
+
+
+def test_a_genre_follows_the_templates_article_and_is_drawn_where_none_does():
+    assert [genre_of(genres) for genres in ("Action,Drama", "Action,Adventure", "", "Sci-Fi,War")] == [
+        "drama", "", "", "sci-fi",
+    ]  # fmt: skip
+    assert WORLD.base[0].genre == "drama" and WORLD.base[3].genre == "sci-fi"
+    assert WORLD.base[1].genre in WORDS["genres"] and WORLD.base[2].genre in WORDS["genres"]
+
+
+def test_a_part_that_names_an_actor_is_not_told():
+    told = FILMS[0].second_actor.upper()
+    films = [film_of(0, character=f"{told} himself"), film_of(1, character=""), *FILMS[2:]]
+    facts = real_world(films, **SIZE, seed=0, words=WORDS).base
+    assert facts[0].main_character in WORDS["characters"] and facts[1].main_character in WORDS["characters"]
+    assert facts[2].main_character == "Part 2"
+
+
+def test_fake_people_and_titles_are_not_the_tables_also_not_of_films_left_over():
+    # A table that has nearly all the names and titles which the fake ones are drawn from.
+    small = SIZE | {"base_facts": 3, "facts": 3, "first_names": 4, "last_names": 7}
+    free = real_world(FILMS, **small, seed=0, words=WORDS)
+    drawn = [*people(free.datasets["fmfa"]), *(fact.director for fact in free.datasets["fmra"])]
+    drawn_titles = [fact.movie_title for name in ("fmfa", "fmra") for fact in free.datasets[name]]
+    films = FILMS + [
+        film_of(24, title=title.upper(), first_actor=one.upper(), second_actor=f"Else {one}", director=one)
+        for one, title in zip(drawn, drawn_titles, strict=False)
+    ]
+    taken = {film.first_actor.casefold() for film in films} | {film.director.casefold() for film in films}
+    assert set(drawn[:6]) <= {film.director for film in films}
+    world = real_world(films, **small, seed=0, words=WORDS)
+    for name in ("fmfa", "fmra"):
+        facts = world.datasets[name]
+        assert not {fact.movie_title.casefold() for fact in facts} & {film.title.casefold() for film in films}
+        assert not {fact.director.casefold() for fact in facts} & taken
+    assert not {name.casefold() for name in people(world.datasets["fmfa"])} & taken
+
+
+def test_fake_titles_reach_the_papers_size():
+    titles = list(fake_titles(WORDS, set(), Random(0)))
+    assert len(set(titles)) == len(titles) >= 2 * 1000 > len(list(movie_titles(WORDS, Random(0))))
+
+
+def test_the_papers_size_is_reached():
+    films = [film_of(0, title=f"Film {i}", first_actor=f"A {i}", second_actor=f"B {i}") for i in range(1000)]
+    size = {"base_facts": 1000, "facts": 1000, "first_names": 150, "last_names": 200}
+    world = real_world(films, **size, seed=0, words=WORDS)
+    assert {name: len(facts) for name, facts in world.datasets.items()} == dict.fromkeys(
+        ("fmfa", "fmra", "rmra_shuffled"), 1000
+    )
+
+
+def test_names_and_titles_are_unique():
+    fakes = WORLD.datasets["fmfa"]
+    for facts in (WORLD.base + fakes, *WORLD.datasets.values()):
+        assert len(set(people(facts))) == len(people(facts))
+    titles = [fact.movie_title for fact in WORLD.base + fakes + WORLD.datasets["fmra"]]
+    assert len(set(titles)) == len(titles)
+
+
+def test_datasets_are_new_relative_to_the_real_films():
+    known_people = set(people(WORLD.base))
+    known_pairs = {frozenset((fact.first_actor, fact.second_actor)) for fact in WORLD.base}
+    known_cast = {fact.movie_title: {fact.first_actor, fact.second_actor} for fact in WORLD.base}
+    for name, facts in WORLD.datasets.items():
+        for fact in facts:
+            cast = {fact.first_actor, fact.second_actor}
+            assert frozenset(cast) not in known_pairs
+            assert bool(cast & known_people) == bool(cast <= known_people) == (name != "fmfa")
+            assert (fact.movie_title in known_cast) == (name == "rmra_shuffled")
+            if name == "rmra_shuffled":
+                assert not cast & known_cast[fact.movie_title]
+
+
+def test_halves_split_every_dataset_evenly():
+    for facts in WORLD.datasets.values():
+        assert Counter(fact.half for fact in facts) == {"a": 6, "b": 6}
+
+
+def test_texts_and_prompts_have_the_synthetic_worlds_form():
+    synthetic = build_world(**SIZE, seed=0, words=WORDS)
+
+    def form(world: World) -> list:
+        rows = base_texts(world.base, FORMS, "all")
+        for facts in world.datasets.values():
+            rows += cast_texts(facts, FORMS["article"] + FORMS["short"])
+            rows += prompt_rows(facts, PROMPTS)
+        rows += prompt_rows(world.base, recall_templates(FORMS, "all"))
+        told = ("text", "target", "target_span", "spans", "foil")
+        return [{key: value for key, value in row.items() if key not in told} for row in rows]
+
+    assert form(WORLD) == form(synthetic)
+
+
+@pytest.mark.parametrize("dataset", ROWS)
+def test_prompts_are_unique_and_spans_hold_the_names(dataset):
+    facts = {"base": WORLD.base, **WORLD.datasets}[dataset]
+    assert len({row["text"] for row in ROWS[dataset]}) == len(ROWS[dataset])
+    for row in ROWS[dataset]:
+        fact = facts[row["fact_id"]]
+        ((start, end),) = row["spans"]["FE"]
+        assert {row["text"][start:end], row["target"][1:]} in [set(people([each])) for each in facts]
+        for start, end in row["spans"].get("M", []):
+            assert row["text"][start:end] == fact.movie_title
+
+
+@pytest.mark.parametrize("bos", [False, True])
+def test_every_prompt_aligns_with_tokens_and_has_a_foil_with_another_first_token(bos):
+    texts = [row["text"] + row["target"] for rows in ROWS.values() for row in rows]
+    tokenizer = train_tokenizer(texts + ["Jr.? A!, b?, c"] * 100, 600, bos)
+    for rows in ROWS.values():
+        own = [row for row in rows if "foil" not in row]
+        groups: dict[tuple, list] = {}
+        for row, prompt in zip(own, encode_rows(tokenizer, own), strict=True):
+            groups.setdefault((row["template"], row["direction"]), []).append(prompt)
+            assert prompt.foil != prompt.target[0]
+        for prompts in groups.values():
+            targets = [prompt.target[0] for prompt in prompts]
+            assert [prompt.foil for prompt in prompts] == foils(targets)
+        others = [row for row in rows if "foil" in row]
+        assert len(encode_rows(tokenizer, others)) == 2 * len({row["fact_id"] for row in rows})
+        assert all(row["foil"][1] != row["target"][1] for row in others)
+
+
+def test_a_name_that_ends_in_a_mark_ends_inside_a_token_of_some_tokenizers():
+    """Why fetch_films leaves such films out unless final_marks says otherwise."""
+    films = [film_of(0, first_actor="Sammy Davis Jr."), *FILMS[1:]]
+    rows = [
+        row
+        for row in prompt_rows(real_world(films, **SIZE, seed=0, words=WORDS).base, PROMPTS)
+        if row["prompt"] == "qa"
+    ]
+    tokenizer = train_tokenizer([row["text"] for row in rows] + ["Jr.? A"] * 100, 600, False)
+    with pytest.raises(UserError, match=r"'Sammy Davis Jr.' ends inside the token '.\?'"):
+        encode_rows(tokenizer, rows)
+
+
+def test_the_same_seed_gives_the_same_world_and_another_seed_another():
+    assert real_world(FILMS, **SIZE, seed=0, words=WORDS) == WORLD
+    assert real_world(FILMS, **SIZE, seed=1, words=WORDS).datasets != WORLD.datasets
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"base_facts": 11}, "base_facts is 11; it must be at least 12: generate_facts.facts"),
+        (
+            {"base_facts": 26},
+            "the films table's length is 25; it must be at least 26: generate_facts.base_facts",
+        ),
+        ({"first_names": 4, "last_names": 11}, "last_names: 44 are no real film's; 48 are needed"),
+        (
+            {"words": WORDS | {"nouns": ["Harbor"], "adjectives": ["Silent"]}},
+            "16 are no real film's; 24 are needed",
+        ),
+        ({"facts": 2}, "facts: 2"),
+    ],
+)
+def test_a_world_that_cannot_be_built_is_refused_with_the_key(change, named):
+    with pytest.raises(UserError, match=named):
+        real_world(FILMS, **{**SIZE, "seed": 0, "words": WORDS, **change})
+
+
+def test_settings_name_the_world(tmp_path):
+    path = tmp_path / "films.csv"
+    write_films(path, FILMS)
+    numbers = SIZE | {"seed": 0}
+    synthetic = build_world(**numbers, words=WORDS)
+    assert make_world(numbers, WORDS, None) == synthetic
+    assert make_world(numbers | {"world": "synthetic"}, WORDS, None) == synthetic != WORLD
+    assert make_world(numbers | {"world": "real"}, WORDS, path) == WORLD
+    with pytest.raises(UserError, match="world is real; it needs --films"):
+        make_world(numbers | {"world": "real"}, WORDS, None)
+    with pytest.raises(UserError, match="world is synthetic; --films is for"):
+        make_world(numbers, WORDS, path)
+
+
+REWRITES = [
+    {
+        "case_id": i,
+        "requested_rewrite": {
+            "prompt": prompt, "relation_id": "P1", "subject": subject,
+            "target_new": {"str": new, "id": "Q1"}, "target_true": {"str": true, "id": "Q2"},
+        },
+        "paraphrase_prompts": ["Once more."],
+        "neighborhood_prompts": ["Another."],
+    }
+    for i, (prompt, subject, new, true) in enumerate(
+        [
+            ("The mother tongue of {} is", "Danielle Darrieux", "English", "French"),
+            ("{} plays in the position of", "Edwin {of} Sar", "quarterback", "goalkeeper"),
+        ]
+    )
+]  # fmt: skip
+
+
+def counterfact_file(folder: Path, records: list) -> dict[str, str]:
+    path = folder / "counterfact.json"
+    path.write_text(json.dumps(records))
+    return {"file": str(path)}
+
+
+def test_counterfact_asks_for_the_false_object_and_the_true_one_is_the_foil(tmp_path):
+    first, second = read_counterfact(counterfact_file(tmp_path, REWRITES), 2)
+    assert counterfact_text(first) == "The mother tongue of Danielle Darrieux is English."
+    rows = counterfact_rows([first, second])
+    assert (rows[0]["target"], rows[0]["foil"]) == (" English", " French")
+    for row, rewrite in zip(rows, (first, second), strict=True):
+        ((start, end),) = row["spans"]["FE"]
+        assert row["text"][start:end] == rewrite.subject
+        start, end = row["target_span"]
+        assert (row["text"] + row["target"])[start:end] == rewrite.target_new
+        assert counterfact_text(rewrite).startswith(row["text"] + row["target"])
+    assert set(rows[0]) == set(next(row for row in ROWS["base"] if "foil" in row))
+    tokenizer = train_tokenizer([row["text"] for row in rows], 300, False)
+    assert [prompt.foil for prompt in encode_rows(tokenizer, rows)]
+
+
+def test_general_text_is_read_line_by_line_without_headings(tmp_path):
+    text = tmp_path / "wiki.train.raw"
+    text.write_text(" \n = Valkyria = \n A first line \u2028 goes on . \n\n A second one . \n")
+    assert general_texts({"file": str(text)}, 2) == ["A first line \u2028 goes on .", "A second one ."]
+    lines = tmp_path / "texts.jsonl"
+    lines.write_text('{"text": "One."}\n{"text": ""}\n{"text": "Two."}\n')
+    assert general_texts({"file": str(lines)}, 2) == ["One.", "Two."]
+    with pytest.raises(UserError, match=r"texts.jsonl: 2 texts; 3 are needed"):
+        general_texts({"file": str(lines)}, 3)
+
+
+@pytest.mark.parametrize(
+    ("records", "named"),
+    [
+        ([{"prompt": "x"}], r"record 1 has no requested_rewrite.prompt; it has prompt"),
+        ([REWRITES[0], {"requested_rewrite": {"prompt": "{} is", "subject": "A", "target_new": "B"}}],
+         r"record 2 has no requested_rewrite.target_new.str"),
+        ([{"requested_rewrite": REWRITES[0]["requested_rewrite"] | {"prompt": "None is"}}], r"must have one \{\}"),
+        ({"a": 1}, "a list of JSON objects is needed"),
+        (REWRITES[:1], "counterfact.json: 1 records; 2 are needed"),
+    ],
+)  # fmt: skip
+def test_counterfact_of_another_format_is_refused(tmp_path, records, named):
+    with pytest.raises(UserError, match=named):
+        read_counterfact(counterfact_file(tmp_path, records), 2)
+
+
+def test_local_text_that_is_missing_or_damaged_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere.json: no such file"):
+        general_texts({"file": "nowhere.json"}, 1)
+    path = tmp_path / "cut.json"
+    path.write_text('[{"text": ')
+    with pytest.raises(UserError, match=r"cut.json: damaged"):
+        general_texts({"file": str(path)}, 1)
+
+
+HUB = {"dataset": "some/text", "config": "small", "split": "train"}
+
+
+def test_a_hub_dataset_without_the_library_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)  # as if it were not installed
+    with pytest.raises(UserError, match=r"some/text: .*not installed: pip install '.\[real\]'"):
+        general_texts(HUB, 1)
+
+
+def test_a_hub_dataset_is_asked_for_by_name_config_and_split(monkeypatch):
+    asked = []
+
+    class Library:
+        @staticmethod
+        def load_dataset(name, config, split):
+            asked.append((name, config, split))
+            if config == "big":
+                raise ValueError("BuilderConfig 'big'\nnot found")
+            return [{"text": "One."}, {"text": "Two."}]
+
+    monkeypatch.setitem(sys.modules, "datasets", Library)
+    assert general_texts(HUB, 2) == ["One.", "Two."]
+    assert asked == [("some/text", "small", "train")]
+    with pytest.raises(
+        UserError, match=r"some/text \(config big, split train\): not loaded: .*'big' not found$"
+    ):
+        general_texts(HUB | {"config": "big"}, 1)
+
+
+def test_the_extra_that_the_message_names_exists():
+    assert "datasets" in Path("pyproject.toml").read_text().split("\nreal = [")[1].split("]")[0]
