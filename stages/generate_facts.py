@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from stages.facts.real import make_world
 from stages.facts.tables import write_jsonl
 from stages.facts.templates import (
     PromptTemplate,
@@ -14,7 +15,7 @@ from stages.facts.templates import (
     render,
     swap_actors,
 )
-from stages.facts.world import Fact, build_world
+from stages.facts.world import Fact
 from stages.params import UserError, read_settings, read_yaml, run_main
 
 DIRECTIONS = ("ab", "ba")
@@ -126,13 +127,16 @@ def main() -> None:
         "--settings", type=Path, required=True, help="what check_params cut out of params.yaml"
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with words.yaml and templates/")
+    parser.add_argument(
+        "--films", type=Path, help="films table of fetch_films, for generate_facts.world: real"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for facts, texts and prompts")
     args = parser.parse_args()
     params = read_settings(args.settings)["generate_facts"]
 
     forms = read_training_forms(args.data / "templates")
     templates = read_prompt_templates(args.data / "templates")
-    world = build_world(**params, words=read_yaml(args.data / "words.yaml"))
+    world = make_world(params, read_yaml(args.data / "words.yaml"), args.films)
 
     for base_forms in BASE_FORMS:
         write_jsonl(args.out / f"texts/base_{base_forms}.jsonl", base_texts(world.base, forms, base_forms))

@@ -18,9 +18,10 @@ from stages.facts.general_text import (
     read_counterfact,
 )
 from stages.facts.real import fake_titles, genre_of, make_world, real_world
+from stages.facts.tables import read_jsonl
 from stages.facts.templates import read_prompt_templates, read_training_forms
 from stages.facts.world import World, build_world, movie_titles
-from stages.generate_facts import base_texts, cast_texts, prompt_rows, recall_templates
+from stages.generate_facts import base_texts, cast_texts, main, prompt_rows, recall_templates
 from stages.modeling.tokens import train_tokenizer
 from stages.params import UserError, read_yaml
 
@@ -254,6 +255,24 @@ def test_settings_name_the_world(tmp_path):
         make_world(numbers | {"world": "real"}, WORDS, None)
     with pytest.raises(UserError, match="world is synthetic; --films is for"):
         make_world(numbers, WORDS, path)
+
+
+def test_the_stage_writes_the_real_worlds_facts_texts_prompts_and_recall(tmp_path, monkeypatch):
+    write_films(tmp_path / "films.csv", FILMS)
+    settings = {"generate_facts": SIZE | {"seed": 0, "world": "real"}}
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    arguments = ["--settings", "settings.json", "--films", "films.csv", "--out", "out"]
+    arguments = [word if word.startswith("--") else str(tmp_path / word) for word in arguments]
+    monkeypatch.setattr(sys, "argv", ["generate_facts", "--data", "data", *arguments])
+    main()
+    written = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.jsonl"))
+    names = ["base", "fmfa", "fmra", "rmra_shuffled"]
+    assert written == sorted(
+        [f"{kind}/{name}.jsonl" for kind in ("facts", "prompts") for name in names]
+        + [f"texts/{name}.jsonl" for name in ("base_all", "base_article", *names[1:])]
+        + [f"recall/{name}.jsonl" for name in ("all", "article")]
+    )
+    assert read_jsonl(tmp_path / "out/prompts/fmra.jsonl") == json.loads(json.dumps(ROWS["fmra"]))
 
 
 REWRITES = [
