@@ -1,4 +1,7 @@
-"""Stage fetch_films: the most-voted real films whose facts share no actor, from IMDb's tables (files or URLs), as a csv table."""
+"""Stage fetch_films: the most-voted real films whose facts share no actor, from IMDb's tables (files or URLs), as a csv table.
+
+For the synthetic world there is nothing to fetch: the table is empty.
+"""
 
 import argparse
 from collections import Counter
@@ -57,7 +60,12 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="the films table, a csv")
     args = parser.parse_args()
-    settings = read_settings(args.settings)["fetch_films"]
+    item = read_settings(args.settings)
+    if item["world"] == "synthetic":
+        write_films(args.out, [])
+        print(f"fetch_films: {args.out}: the world is synthetic, so no film is needed")
+        return
+    settings = item["fetch_films"]
     paths = obtain_tables(settings, args.downloads)
     films = films_of(paths, settings["films"], settings["min_votes"], settings["final_marks"])
     write_films(args.out, films)

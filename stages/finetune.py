@@ -23,12 +23,15 @@ def chosen(rows: list[dict], recipe: Mapping[str, Any]) -> list[dict]:
 
 
 def recipe_texts(facts: Path, recipe: Mapping[str, Any], base_forms: str, seed: int) -> list[str]:
-    """The texts that the recipe trains on: the chosen facts' texts, and base text mixed in (E6) as a share of all texts."""
+    """The texts that the recipe trains on: the chosen facts' texts, and others mixed in (E6) as a share of all texts: general
+    text where generate_facts.general names one, else what the base has read about its world.
+    """
     texts = [row["text"] for row in chosen(read_jsonl(facts / f"texts/{recipe['dataset']}.jsonl"), recipe)]
     share = recipe["base_text_share"]
-    base = [row["text"] for row in read_jsonl(facts / f"texts/base_{base_forms}.jsonl")] if share else []
+    general, base = facts / "texts/general.jsonl", facts / f"texts/base_{base_forms}.jsonl"
+    others = [row["text"] for row in read_jsonl(general if general.exists() else base)] if share else []
     mixed_in = round(len(texts) * share / (1 - share))
-    return texts + random.Random(seed).choices(base, k=mixed_in) if mixed_in else texts
+    return texts + random.Random(seed).choices(others, k=mixed_in) if mixed_in else texts
 
 
 def main() -> None:

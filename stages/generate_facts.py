@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from stages.facts.general_text import general_texts
 from stages.facts.real import make_world
 from stages.facts.tables import write_jsonl
 from stages.facts.templates import (
@@ -128,7 +129,7 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with words.yaml and templates/")
     parser.add_argument(
-        "--films", type=Path, help="films table of fetch_films, for generate_facts.world: real"
+        "--films", type=Path, required=True, help="films table of fetch_films, for generate_facts.world: real"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for facts, texts and prompts")
     args = parser.parse_args()
@@ -142,6 +143,9 @@ def main() -> None:
         write_jsonl(args.out / f"texts/base_{base_forms}.jsonl", base_texts(world.base, forms, base_forms))
         recall = prompt_rows(world.base, recall_templates(forms, base_forms))
         write_jsonl(args.out / f"recall/{base_forms}.jsonl", recall)
+    if general := params["general"]:
+        texts = general_texts(general["source"], general["texts"])
+        write_jsonl(args.out / "texts/general.jsonl", [{"text": text} for text in texts])
     for name, facts in world.datasets.items():
         write_jsonl(args.out / f"texts/{name}.jsonl", cast_texts(facts, forms["article"] + forms["short"]))
     for name, facts in {"base": world.base, **world.datasets}.items():

@@ -48,14 +48,6 @@ class Study(Section):
     new_form: NewForm
 
 
-class GenerateFacts(Section):
-    seed: Seed
-    base_facts: Count
-    facts: Count
-    first_names: Count
-    last_names: Count
-
-
 class ImdbTable(Section):
     source: Annotated[str, Field(min_length=1)]  # a URL or a local file
     sha256: Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{64}$")] | None
@@ -90,6 +82,23 @@ class FileText(Section):
     file: Annotated[str, Field(min_length=1)]
 
 
+class General(Section):
+    """Text to mix in, in place of text about the bases' world (E6)."""
+
+    source: HubText | FileText
+    texts: Count
+
+
+class GenerateFacts(Section):
+    world: Literal["synthetic", "real"]
+    seed: Seed
+    base_facts: Count
+    facts: Count
+    first_names: Count
+    last_names: Count
+    general: General | None
+
+
 class Pretrain(Section):
     seed: Seed
     early_epoch: Count
@@ -101,7 +110,7 @@ class TokenizerSettings(Section):
 
 
 class TrainingSettings(Section):
-    """Arguments of transformers' TrainingArguments by their names there, and batch_size: texts an update, on all devices together."""
+    """Arguments of transformers' TrainingArguments by their names there; batch_size: texts an update, on all devices together."""
 
     num_train_epochs: Positive
     batch_size: Count
@@ -240,6 +249,7 @@ class Launch(Section):
 class Params(Section):
     study: Study
     launch: Launch
+    fetch_films: FetchFilms
     generate_facts: GenerateFacts
     pretrain: Pretrain
     models: dict[Name, Model]

@@ -26,7 +26,11 @@ def settings_of(params: Mapping[str, Any], engine: list[str], around: list[str])
     """
     study, models = params["study"], params["models"]
     items = summary_items(study)
-    files = {"generate_facts": chosen(params, "generate_facts") | {"libraries": around}}
+    world = params["generate_facts"]["world"]
+    files: dict[str, Any] = {
+        "fetch_films": {"world": world} | (chosen(params, "fetch_films") if world == "real" else {}),
+        "generate_facts": chosen(params, "generate_facts") | {"libraries": around},
+    }
     for model in dict.fromkeys(model for model, _, _ in items):
         own = {key: value for key, value in models[model].items() if key != "finetune"}
         files[f"pretrain/{model}"] = chosen(params, "pretrain") | {"model": own, "libraries": engine}

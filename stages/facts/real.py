@@ -111,23 +111,12 @@ def real_world(
     )
 
 
-def make_world(settings: Mapping[str, Any], words: dict, films: Path | None) -> World:
-    """The world that the settings of generate_facts name: synthetic (also where they name none), or real.
+SIZES = ("base_facts", "facts", "first_names", "last_names", "seed")
 
-    films: the films table, of which the real world is made and no other.
 
-    Raises:
-        UserError: the films table is missing, or given and not used.
-    """
-    numbers = {key: value for key, value in settings.items() if key != "world"}
-    real = settings.get("world", "synthetic") == "real"
-    if real != (films is not None):
-        raise UserError(
-            f"generate_facts.world is {'real' if real else 'synthetic'}; "
-            + ("it needs --films, a films table" if real else "--films is for world: real")
-        )
-    return (
-        real_world(read_films(films), **numbers, words=words)
-        if films
-        else build_world(**numbers, words=words)
-    )
+def make_world(settings: Mapping[str, Any], words: dict, films: Path) -> World:
+    """The world that generate_facts.world names: synthetic, or real, which is made of the films table."""
+    sizes = {key: settings[key] for key in SIZES}
+    if settings["world"] == "real":
+        return real_world(read_films(films), **sizes, words=words)
+    return build_world(**sizes, words=words)

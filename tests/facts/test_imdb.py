@@ -84,7 +84,7 @@ def settings_file(folder, sources, **changes):
     settings = WANTED | {"timeout": 5.0, "tables": tables} | changes
     parsed(FetchFilms, settings, ("fetch_films",))  # what the tests hand over is valid
     path = folder / "settings.json"
-    path.write_text(json.dumps({"fetch_films": settings}))
+    path.write_text(json.dumps({"world": "real", "fetch_films": settings}))
     return path
 
 
@@ -363,3 +363,12 @@ def test_a_films_table_edited_wrongly_is_refused(imdb, tmp_path, old, new, named
 def test_a_films_table_that_is_not_there_says_what_writes_it(tmp_path):
     with pytest.raises(UserError, match=r"films.csv: no such films table; .*fetch_films"):
         read_films(tmp_path / "films.csv")
+
+
+def test_the_synthetic_world_needs_no_films(tmp_path, monkeypatch):
+    (tmp_path / "settings.json").write_text(json.dumps({"world": "synthetic"}))
+    out = tmp_path / "films.csv"
+    arguments = ["--settings", tmp_path / "settings.json", "--downloads", tmp_path / "films", "--out", out]
+    monkeypatch.setattr(sys, "argv", ["fetch_films", *map(str, arguments)])
+    main()
+    assert read_films(out) == [] and not (tmp_path / "films").exists()

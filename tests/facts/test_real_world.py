@@ -248,18 +248,15 @@ def test_settings_name_the_world(tmp_path):
     write_films(path, FILMS)
     numbers = SIZE | {"seed": 0}
     synthetic = build_world(**numbers, words=WORDS)
-    assert make_world(numbers, WORDS, None) == synthetic
-    assert make_world(numbers | {"world": "synthetic"}, WORDS, None) == synthetic != WORLD
+    assert make_world(numbers | {"world": "synthetic"}, WORDS, path) == synthetic != WORLD
     assert make_world(numbers | {"world": "real"}, WORDS, path) == WORLD
-    with pytest.raises(UserError, match="world is real; it needs --films"):
-        make_world(numbers | {"world": "real"}, WORDS, None)
-    with pytest.raises(UserError, match="world is synthetic; --films is for"):
-        make_world(numbers, WORDS, path)
 
 
 def test_the_stage_writes_the_real_worlds_facts_texts_prompts_and_recall(tmp_path, monkeypatch):
     write_films(tmp_path / "films.csv", FILMS)
-    settings = {"generate_facts": SIZE | {"seed": 0, "world": "real"}}
+    (tmp_path / "general.txt").write_text("A text.\nAnother.\n")
+    general = {"source": {"file": str(tmp_path / "general.txt")}, "texts": 2}
+    settings = {"generate_facts": SIZE | {"seed": 0, "world": "real", "general": general}}
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     arguments = ["--settings", "settings.json", "--films", "films.csv", "--out", "out"]
     arguments = [word if word.startswith("--") else str(tmp_path / word) for word in arguments]
@@ -270,6 +267,7 @@ def test_the_stage_writes_the_real_worlds_facts_texts_prompts_and_recall(tmp_pat
     assert written == sorted(
         [f"{kind}/{name}.jsonl" for kind in ("facts", "prompts") for name in names]
         + [f"texts/{name}.jsonl" for name in ("base_all", "base_article", *names[1:])]
+        + ["texts/general.jsonl"]
         + [f"recall/{name}.jsonl" for name in ("all", "article")]
     )
     assert read_jsonl(tmp_path / "out/prompts/fmra.jsonl") == json.loads(json.dumps(ROWS["fmra"]))

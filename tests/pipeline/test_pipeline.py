@@ -86,6 +86,7 @@ def finished(tmp_path_factory) -> Path:
     assert committed_bytes() == default  # a throw-away run touches neither the default's results nor its lock
     assert ran == {
         "check_params",
+        "fetch_films",
         "generate_facts",
         *items("pretrain", "finetune", "graft", "summarize"),
         *AT_THE_END,
