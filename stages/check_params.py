@@ -178,7 +178,7 @@ def main() -> None:
     counts = f"{len(study.models)} models, {len(study.recipes)} recipes, {len(study.seeds)} seeds"
     line = f"check_params: {args.params} is valid: {counts}"
     if args.out:
-        files = settings_of(values, *read_libraries(args.pyproject))
+        files = settings_of(params, *read_libraries(args.pyproject))
         write_settings(args.out, files)
         line += f"; {args.out}: settings of {len(files)} items"
     print(line)

@@ -1,10 +1,14 @@
-"""Stage pretrain: one base model, with its tokenizer, trained from scratch on the base world's text.
+"""Stage pretrain: one base model, with its tokenizer, trained from scratch on the base world's text; or obtained from its source.
 
 Also keeps the model as it was early in that training: it knows the language and few of the facts, a contrast to finetuning.
 """
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from stages.facts.tables import read_jsonl
 from stages.modeling.models import (
@@ -15,9 +19,33 @@ from stages.modeling.models import (
     share_recalled,
     write_json,
 )
+from stages.modeling.sources import obtain, obtain_early
 from stages.modeling.tokens import train_tokenizer
 from stages.modeling.training import discard, fingerprint, train
 from stages.params import read_settings, run_main
+
+Made = tuple[PreTrainedModel, PreTrainedModel, PreTrainedTokenizerBase, dict[str, float]]
+
+
+def trained(own: Mapping[str, Any], pretrain: Mapping[str, int], facts: Path, out: Path) -> Made:
+    """(model, early, tokenizer, {loss}), trained on what the bases read; the checkpoints are left for the caller to discard."""
+    texts = [row["text"] for row in read_jsonl(facts / f"texts/base_{own['base_forms']}.jsonl")]
+    tokenizer = train_tokenizer(texts, **own["tokenizer"])
+    model = build_model(own["family"], own["architecture"], tokenizer)
+    checkpoint, early_epoch = Path(".ckpt") / out, pretrain["early_epoch"]
+    run = fingerprint(own, pretrain, texts)
+    loss = train(
+        *(model, tokenizer, texts, own["pretrain"], own["device"], pretrain["seed"], checkpoint, run),
+        snapshot_epoch=early_epoch,
+    )
+    early, _ = load_model(checkpoint / "snapshot")
+    return model, early, tokenizer, {"loss": loss}
+
+
+def obtained(own: Mapping[str, Any], pretrain: Mapping[str, int], facts: Path, out: Path) -> Made:
+    """(model, early, tokenizer, {}), from the hub or a local folder."""
+    model, tokenizer = obtain(own["source"], own["architecture"], own["dtype"])
+    return model, obtain_early(own["source"], model), tokenizer, {}
 
 
 def main() -> None:
@@ -31,31 +59,21 @@ def main() -> None:
     parser.add_argument("--metrics", type=Path, required=True)
     args = parser.parse_args()
     item = read_settings(args.settings)
-    own, seed, early_epoch = item["model"], item["pretrain"]["seed"], item["pretrain"]["early_epoch"]
-    family, architecture, forms = own["family"], own["architecture"], own["base_forms"]
-    tokenizer_settings, settings = own["tokenizer"], own["pretrain"]
+    own, seed = item["model"], item["pretrain"]["seed"]
     set_up(seed, own["threads"])
-
-    texts = [row["text"] for row in read_jsonl(args.facts / f"texts/base_{forms}.jsonl")]
-    tokenizer = train_tokenizer(texts, **tokenizer_settings)
-    model = build_model(family, architecture, tokenizer)
-    checkpoint = Path(".ckpt") / args.out
-    run = fingerprint(family, architecture, tokenizer_settings, settings, seed, texts, early_epoch)
-    loss = train(
-        model, tokenizer, texts, settings, own["device"], seed, checkpoint, run, snapshot_epoch=early_epoch
-    )
+    make = obtained if own["source"] else trained
+    model, early, tokenizer, more = make(own, item["pretrain"], args.facts, args.out)
     save_model(model, tokenizer, args.out)
-    early, _ = load_model(checkpoint / "snapshot")
     save_model(early, tokenizer, args.early)
-    discard(checkpoint)
+    discard(Path(".ckpt") / args.out)
 
-    prompts = read_jsonl(args.facts / f"recall/{forms}.jsonl")
+    prompts = read_jsonl(args.facts / f"recall/{own['base_forms']}.jsonl")
     recalled, recalled_early = (share_recalled(each, tokenizer, prompts, k=1) for each in (model, early))
-    shares = {"own_casts_recalled": recalled, "own_casts_recalled_early": recalled_early, "loss": loss}
+    shares = {"own_casts_recalled": recalled, "own_casts_recalled_early": recalled_early, **more}
     write_json(args.metrics, {name: round(share, 4) for name, share in shares.items()})
     print(
         f"pretrain: {args.out} ({model.num_parameters():,} parameters) recalls {recalled:.1%} of its own casts "
-        f"({len(prompts)} prompts, top-1); after {early_epoch} epochs it recalled {recalled_early:.1%}"
+        f"({len(prompts)} prompts, top-1), the early model {recalled_early:.1%}"
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from stages.schema import Params
 from stages.study import finetune_items, summary_items
 
 
@@ -16,14 +17,15 @@ def chosen(section: Mapping[str, Any], *keys: str) -> dict[str, Any]:
     return {key: section[key] for key in keys}
 
 
-def settings_of(params: Mapping[str, Any], engine: list[str], around: list[str]) -> dict[str, Any]:
+def settings_of(valid: Params, engine: list[str], around: list[str]) -> dict[str, Any]:
     """The settings of every item that the study lists: path of the file in the folder of settings -> content.
 
     Args:
-        params: params.yaml, valid.
+        valid: params.yaml, checked; what it leaves out has its default.
         engine: pinned libraries that shape weights and scores: with another version these are made again.
         around: pinned libraries of facts, analysis and figures.
     """
+    params = valid.model_dump()
     study, models = params["study"], params["models"]
     items = summary_items(study)
     world = params["generate_facts"]["world"]

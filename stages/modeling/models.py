@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -23,6 +24,9 @@ from transformers import (
 from transformers.utils import logging
 
 from stages.modeling.tokens import first_target_token
+from stages.params import UserError
+
+LONGEST = 400  # letters of an error of transformers, which may list every weight
 
 
 def set_up(seed: int, threads: int | None) -> None:
@@ -73,10 +77,32 @@ def save_model(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenize
         tokenizer.save_pretrained(part)
 
 
-def load_model(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a model directory from disk: safetensors only, no remote code, no network."""
-    model = AutoModelForCausalLM.from_pretrained(path, local_files_only=True, use_safetensors=True)
-    return model.eval(), AutoTokenizer.from_pretrained(path, local_files_only=True)
+def load_model(path: Path, dtype: str = "float32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a model directory from disk: safetensors only, no remote code, no network.
+
+    Raises:
+        UserError: the weights are damaged, not this configuration's, or not finite; names the first.
+    """
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        model, loaded = _with_loading_info(path, dtype=dtype, use_safetensors=True, **options)
+        tokenizer = AutoTokenizer.from_pretrained(path, **options)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(f"{path}: {' '.join(str(error).split())[:LONGEST]}") from error
+    for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if keys := sorted(map(str, loaded[what])):
+            raise UserError(
+                f"{path}: weights do not fit the configuration; {what.replace('_', ' ')}: {keys[0]}"
+            )
+    for key, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise UserError(f"{path}: {key} has entries that are NaN or infinite")
+    return model.eval(), tokenizer
+
+
+def _with_loading_info(path: Path, **options: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
+    loaded: Any = AutoModelForCausalLM.from_pretrained(path, output_loading_info=True, **options)
+    return loaded
 
 
 def weights_digest(path: Path) -> str:

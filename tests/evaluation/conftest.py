@@ -17,6 +17,7 @@ from stages.generate_facts import base_texts, prompt_rows
 from stages.modeling.models import save_model
 from stages.modeling.tokens import train_tokenizer
 from stages.params import read_yaml
+from stages.schema import Params
 from stages.settings import settings_of, write_settings
 
 DATA = Path("data")
@@ -59,7 +60,7 @@ def folder(tmp_path_factory, world, tokenizer) -> Path:
     adapter = tiny_lora(base, seed=3)
     save_model(adapter, tokenizer, path / "lora")
     save_model(adapter.merge_and_unload(), tokenizer, path / "merged")
-    write_settings(path / "settings", settings_of(PARAMS, [], []))
+    write_settings(path / "settings", settings_of(Params.model_validate(PARAMS), [], []))
     return path
 
 

@@ -14,6 +14,7 @@ from closure import ROOT, import_closure
 
 from stages.check_params import SETUPS_NEED_PARTS, SETUPS_NEED_RECIPES, read_libraries
 from stages.params import read_yaml
+from stages.schema import Params
 from stages.settings import settings_of, write_settings
 from stages.study import finetune_items, summary_items
 
@@ -76,7 +77,7 @@ def test_a_stage_reads_its_settings_and_never_params_itself():
 def test_the_settings_in_the_lock_are_those_of_the_committed_params(tmp_path):
     """Of every item that the lock has, and no other item is listed."""
     pinned = read_libraries(ROOT / "pyproject.toml")
-    write_settings(tmp_path, settings_of(PARAMS, *pinned))
+    write_settings(tmp_path, settings_of(Params.model_validate(PARAMS), *pinned))
     made = {
         f"runs/settings/{path.relative_to(tmp_path)}": hashlib.md5(path.read_bytes()).hexdigest()
         for path in tmp_path.rglob("*.json")

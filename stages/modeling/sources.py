@@ -1,0 +1,87 @@
+"""Pretrained models that are not trained here: from the hub at a pinned revision, or from a local folder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from stages.modeling.models import load_model
+from stages.params import UserError
+
+WANTED = ["*.json", "*.safetensors", "*.model", "*.txt"]  # config, weights, tokenizer; never pickles
+ELSEWHERE = ["*/*"]  # other formats of the same weights
+UNTRAINED = "untrained"
+
+
+def folder_of(model: str, revision: str | None) -> Path:
+    """Where the model's files are: the local folder itself, or the hub's cache, filled from the hub where they are not there.
+
+    Raises:
+        UserError: no such model or revision, gated, or not in the cache and no network; says what to do.
+    """
+    if Path(model).is_dir():
+        return Path(model)
+    try:
+        return Path(
+            snapshot_download(model, revision=revision, allow_patterns=WANTED, ignore_patterns=ELSEWHERE)
+        )
+    except GatedRepoError as error:
+        raise UserError(
+            f"{model}: gated; accept its terms on its page on the hub, then `hf auth login` or set HF_TOKEN"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise UserError(f"{model}: the hub has no revision {revision}") from error
+    except RepositoryNotFoundError as error:
+        raise UserError(f"{model}: no such local folder, and the hub has no such model") from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise UserError(
+            f"{model}: not in the hub's cache, and the hub cannot be reached; download it on another machine and give its folder"
+        ) from error
+
+
+def obtain(
+    source: Mapping[str, Any], architecture: Mapping[str, Any], dtype: str
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model and its tokenizer, which gets <eos> as padding where it has none.
+
+    Args:
+        source: {model, revision, early} of params.yaml.
+        architecture: what the model's configuration must say.
+
+    Raises:
+        UserError: see folder_of; or its configuration is another.
+    """
+    model, tokenizer = load_model(folder_of(source["model"], source["revision"]), dtype)
+    check_config(source["model"], model.config, architecture)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return model, tokenizer
+
+
+def obtain_early(source: Mapping[str, Any], model: PreTrainedModel) -> PreTrainedModel:
+    """What stands for the model early in its training: another revision, or new random weights (seed them before)."""
+    if source["early"] == UNTRAINED:
+        untrained = AutoModelForCausalLM.from_config(model.config)
+        return untrained.to(model.dtype).eval()
+    dtype = str(model.dtype).removeprefix("torch.")
+    early, _ = load_model(folder_of(source["model"], source["early"]), dtype)
+    return early
+
+
+def check_config(name: str, config: PretrainedConfig, architecture: Mapping[str, Any]) -> None:
+    """Raises UserError that names the first entry of the configuration that is not as params.yaml has it."""
+    for key, value in architecture.items():
+        found = getattr(config, key, None)
+        if found != value:
+            raise UserError(
+                f"{name}: its config says {key} = {found!r}; params.yaml's architecture {value!r}"
+            )
