@@ -18,6 +18,7 @@ from stages.analysis.metrics import METRICS
 from stages.checking.architectures import check_architecture
 from stages.checking.figures import check_figures
 from stages.checking.setups import check_setups, scheme_names
+from stages.checking.sources import check_kind, check_source
 from stages.facts.templates import PromptTemplate, read_prompt_templates, read_training_forms
 from stages.grafting.routes import Anatomy
 from stages.params import UserError, read_yaml, run_main
@@ -96,6 +97,12 @@ def check_study(params: Params) -> None:
             )
 
 
+def listed_models(params: Params) -> list[str]:
+    """The models that the study lists, each once."""
+    study = params.study
+    return list(dict.fromkeys([*study.models, *study.repeats.models, *study.new_form.models]))
+
+
 def check_maps(params: Params) -> None:
     """The experiments that are summarized as maps exist, by metrics that exist; the tested one is among them."""
     for name, metrics in params.summarize.maps.items():
@@ -139,15 +146,21 @@ def check(values: Any, data: Path) -> Params:
         raise UserError(
             f"generate_facts.facts is {facts.facts}; at most generate_facts.base_facts, {facts.base_facts}"
         )
-    anatomies = {name: check_architecture(name, model) for name, model in params.models.items()}
+    for name, model in params.models.items():
+        check_kind(name, model)
+        check_declared(f"models.{name}.recipes", model.recipes, params.recipes)
+    anatomies = {
+        name: check_architecture(name, model)
+        for name, model in params.models.items()
+        if model.architecture or name in listed_models(params)
+    }
     read_training_forms(data / "templates")
     prompts: dict[str, list[PromptTemplate]] = {}
     for template in read_prompt_templates(data / "templates"):
         prompts.setdefault(template.name, []).append(template)
-    study = params.study
-    evaluated = dict.fromkeys([*study.models, *study.repeats.models, *study.new_form.models])
+    evaluated = listed_models(params)
     for model in evaluated:
-        check_declared("study", [model], params.models)
+        check_source(model, params.models[model], Path.cwd())
     check_setups(params, prompts, {model: anatomies[model] for model in evaluated})
     check_maps(params)
     check_figures(params, data / "published/position_grafting.csv")

@@ -130,6 +130,11 @@ class Source(Section):
     early: str = "untrained"  # what stands for the early checkpoint: untrained weights, or another revision
 
 
+class RecipeChange(Section):
+    learning_rate_factor: Positive | None = None
+    epochs_factor: Positive | None = None
+
+
 class Model(Section):
     family: Family
     threads: Count | None  # None: torch's own choice
@@ -141,6 +146,7 @@ class Model(Section):
     tokenizer: TokenizerSettings | None = None
     pretrain: TrainingSettings | None = None
     finetune: TrainingSettings
+    recipes: dict[Name, RecipeChange] = {}  # what this model does otherwise in a recipe
 
 
 class Lora(Section):

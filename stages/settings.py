@@ -17,6 +17,11 @@ def chosen(section: Mapping[str, Any], *keys: str) -> dict[str, Any]:
     return {key: section[key] for key in keys}
 
 
+def changed(section: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys that are set."""
+    return {key: value for key, value in section.items() if value is not None}
+
+
 def settings_of(valid: Params, engine: list[str], around: list[str]) -> dict[str, Any]:
     """The settings of every item that the study lists: path of the file in the folder of settings -> content.
 
@@ -34,12 +39,12 @@ def settings_of(valid: Params, engine: list[str], around: list[str]) -> dict[str
         "generate_facts": chosen(params, "generate_facts") | {"libraries": around},
     }
     for model in dict.fromkeys(model for model, _, _ in items):
-        own = {key: value for key, value in models[model].items() if key != "finetune"}
+        own = {key: models[model][key] for key in models[model] if key not in ("finetune", "recipes")}
         files[f"pretrain/{model}"] = chosen(params, "pretrain") | {"model": own, "libraries": engine}
     for model, recipe in finetune_items(study):
         files[f"finetune/{model}-{recipe}"] = {
             "model": chosen(models[model], "threads", "device", "dtype", "base_forms", "finetune"),
-            "recipe": params["recipes"][recipe],
+            "recipe": params["recipes"][recipe] | changed(models[model]["recipes"].get(recipe, {})),
             "libraries": engine,
         }
     for model, setup in dict.fromkeys((model, setup) for model, _, setup in items):

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from stages.checking.folders import local_config
 from stages.grafting.families import FAMILIES
 from stages.grafting.routes import Anatomy
 from stages.params import UserError
@@ -77,27 +78,50 @@ DIVISIBLE = [
     ("hidden_size", "num_attention_heads"),
     ("num_attention_heads", "num_key_value_heads"),
 ]
+# What has to be known of a pretrained model before it is loaded.
+NEEDED = {"gpt2": ("n_embd", "n_layer", "n_head")}
+NEEDED_OF_OTHERS = ("hidden_size", "num_hidden_layers", "num_attention_heads")
+
+
+def architecture_of(name: str, model: Model) -> dict[str, Any]:
+    """What the configuration class is given, or, of a pretrained model, what params.yaml or its local folder says of it.
+
+    Raises:
+        UserError: a key or value that the family does not have, or sizes that do not fit together.
+    """
+    key = ("models", name, "architecture")
+    if model.source is None:
+        values = parsed(ARCHITECTURES[model.family], model.architecture, key).model_dump()
+    else:
+        values = model.architecture or local_config(model.source.model) or {}
+    for needed in NEEDED.get(model.family, NEEDED_OF_OTHERS):
+        if not isinstance(values.get(needed), int):
+            raise UserError(
+                f"{'.'.join(key)}.{needed} is {values.get(needed)!r}: the schemes need this number"
+            )
+    for whole, part in DIVISIBLE:
+        if whole in values and part in values and values[whole] % values[part] and "head_dim" not in values:
+            raise UserError(
+                f"{'.'.join(key)}.{whole} is {values[whole]}: not a multiple of {part}, {values[part]}"
+            )
+    return values
 
 
 def check_architecture(name: str, model: Model) -> Anatomy:
     """Sizes fit together; what of the model can be grafted."""
-    key = ("models", name, "architecture")
-    values = parsed(ARCHITECTURES[model.family], model.architecture, key).model_dump()
-    for whole, part in DIVISIBLE:
-        if whole in values and part in values and values[whole] % values[part]:
-            raise UserError(
-                f"{'.'.join(key)}.{whole} is {values[whole]}: not a multiple of {part}, {values[part]}"
-            )
+    values = architecture_of(name, model)
     heads = values.get("n_head") or values["num_attention_heads"]
-    width = values.get("head_dim") or values.get("hidden_size", 0) // heads
+    width = values.get("head_dim") or (values.get("n_embd") or values["hidden_size"]) // heads
     if width % 2:
-        raise UserError(f"{'.'.join(key)}: heads of {width} numbers: rotary positions need an even width")
+        raise UserError(
+            f"models.{name}.architecture: heads of {width} numbers: rotary positions need an even width"
+        )
     return Anatomy(
         family=model.family,
         components=FAMILIES[model.family].components,
         n_layers=values.get("n_layer") or values["num_hidden_layers"],
         n_heads=heads,
-        n_kv_heads=values.get("num_key_value_heads", heads),
+        n_kv_heads=values.get("num_key_value_heads") or heads,
         head_width=width,
         output_bias=model.family.startswith("gpt"),
     )

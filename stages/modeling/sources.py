@@ -7,7 +7,6 @@ from typing import Any
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
-    HfHubHTTPError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -42,7 +41,7 @@ def folder_of(model: str, revision: str | None) -> Path:
         raise UserError(f"{model}: the hub has no revision {revision}") from error
     except RepositoryNotFoundError as error:
         raise UserError(f"{model}: no such local folder, and the hub has no such model") from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except LocalEntryNotFoundError as error:
         raise UserError(
             f"{model}: not in the hub's cache, and the hub cannot be reached; download it on another machine and give its folder"
         ) from error
