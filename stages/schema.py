@@ -127,7 +127,7 @@ class Source(Section):
 
     model: str  # a hub id, or a local folder
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None  # of the hub: a commit
-    early: str = "untrained"  # what stands for the early checkpoint: untrained weights, or another revision
+    early: str = "untrained"  # what stands for the early checkpoint: untrained weights, another revision, or a local folder
 
 
 class RecipeChange(Section):

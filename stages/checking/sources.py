@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from stages.checking.folders import CONFIG, check_model, has_tokenizer, listing
+from stages.checking.folders import check_model, has_tokenizer, listing
 from stages.params import UserError
 from stages.schema import Model, Source
 
@@ -47,6 +47,8 @@ def check_source(name: str, model: Model, cache: Path) -> None:
             raise UserError(f"{key}: {folder} is a {family} model; models.{name}.family is {model.family!r}")
         if not has_tokenizer(folder):
             raise UserError(f"{key}: {folder} has no tokenizer; there is {listing(folder)}")
+        if source.early != "untrained":
+            check_model(f"{key}: early: {source.early}", Path(source.early), adapters=False)
         size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     elif source.model.startswith((".", "/", "~")) or source.model.count("/") != 1:
         raise UserError(f"{key}.model is {source.model!r}: no such folder, and no hub id (owner/name)")
@@ -67,10 +69,10 @@ def size_on_hub(key: str, source: Source) -> int:
     Raises:
         UserError: gated, unknown, without safetensors, or out of reach.
     """
-    from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import HfApi, try_to_load_from_cache
     from huggingface_hub.errors import (
         GatedRepoError,
-        LocalEntryNotFoundError,
+        HTTPError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
@@ -80,7 +82,7 @@ def size_on_hub(key: str, source: Source) -> int:
         if isinstance(try_to_load_from_cache(name, file, revision=revision), str):
             return 0
     try:
-        hf_hub_download(name, CONFIG, revision=revision, etag_timeout=PATIENCE)
+        info = HfApi().model_info(name, revision=revision, timeout=PATIENCE, files_metadata=True)
     except GatedRepoError as error:
         raise UserError(
             f"{key}: {name} is gated; accept its terms on its page on the hub, then `hf auth login` or set HF_TOKEN"
@@ -91,12 +93,11 @@ def size_on_hub(key: str, source: Source) -> int:
         raise UserError(
             f"{key}: the hub has no model {name!r} that this account may see; is a token missing (`hf auth login`)?"
         ) from error
-    except LocalEntryNotFoundError as error:
+    except (HTTPError, OSError) as error:
         raise UserError(
             f"{key}: {name} is not in the hub's cache, and the hub cannot be reached; "
             "download it elsewhere and give its folder as source.model"
         ) from error
-    info = HfApi().model_info(name, revision=revision, files_metadata=True)
     weights = [file for file in info.siblings or [] if file.rfilename.endswith(".safetensors")]
     if not weights:
         raise UserError(f"{key}: {name} has no safetensors at this revision; convert it to a local folder")

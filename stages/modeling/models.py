@@ -85,7 +85,9 @@ def load_model(path: Path, dtype: str = "float32") -> tuple[PreTrainedModel, Pre
     """
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        model, loaded = _with_loading_info(path, dtype=dtype, use_safetensors=True, **options)
+        model, loaded = _with_loading_info(
+            path, dtype=dtype, use_safetensors=True, ignore_mismatched_sizes=True, **options
+        )
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{path}: {' '.join(str(error).split())[:LONGEST]}") from error

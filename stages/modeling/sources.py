@@ -67,13 +67,14 @@ def obtain(
 
 
 def obtain_early(source: Mapping[str, Any], model: PreTrainedModel) -> PreTrainedModel:
-    """What stands for the model early in its training: another revision, or new random weights (seed them before)."""
+    """What stands for the model early in its training: a local folder, another revision, or new random weights (seed before)."""
     if source["early"] == UNTRAINED:
         untrained = AutoModelForCausalLM.from_config(model.config)
         return untrained.to(model.dtype).eval()
     dtype = str(model.dtype).removeprefix("torch.")
-    early, _ = load_model(folder_of(source["model"], source["early"]), dtype)
-    return early
+    local = Path(source["early"]).is_dir()
+    folder = Path(source["early"]) if local else folder_of(source["model"], source["early"])
+    return load_model(folder, dtype)[0]
 
 
 def check_config(name: str, config: PretrainedConfig, architecture: Mapping[str, Any]) -> None:
