@@ -7,7 +7,15 @@ from typing import Any
 from stages.analysis.claims import read_claims
 from stages.params import read_yaml, run_main
 from stages.plotting.results import read_published, read_summaries
-from stages.reporting.page import figures_of, in_brief, number_tables, render, split_figures, training_table
+from stages.reporting.page import (
+    families_figure,
+    figures_of,
+    in_brief,
+    number_tables,
+    render,
+    split_figures,
+    training_table,
+)
 from stages.reporting.sources import (
     hashes,
     read_notes,
@@ -38,7 +46,7 @@ def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
     method, figures = split_figures(figures_of(params, summaries, arguments.figures))
     inputs = [
         *(arguments.params, arguments.pyproject, arguments.claims, arguments.notes, arguments.summaries),
-        *(arguments.verdicts, arguments.metrics, arguments.published, arguments.figures),
+        *(arguments.verdicts, arguments.metrics, arguments.published, arguments.figures, arguments.families),
     ]
     return {
         "models": study["models"],
@@ -47,6 +55,7 @@ def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "figures": figures,
         "table": table,
         "brief": in_brief(table),
+        "families": families_figure(arguments.families),
         "tables": number_tables(params, summaries, read_published(arguments.published)),
         "training": training_table(read_training(arguments.metrics)),
         "sections": read_sections(arguments.params),
@@ -79,6 +88,7 @@ def main() -> None:
         ("verdicts", "folder of the verdicts (csv)"),
         ("metrics", "folder with pretrain/ and finetune/ (json)"),
         ("figures", "folder of the figures (png)"),
+        ("families", "folder of `make families` (csv, png); may be empty"),
         ("claims", "the claims (yaml)"),
         ("published", "folder of the published values (csv)"),
         ("out", "the page (html)"),

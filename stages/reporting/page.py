@@ -56,6 +56,28 @@ def figures_of(params: Mapping[str, Any], summaries: pd.DataFrame, folder: Path)
     return figures
 
 
+def families_figure(folder: Path) -> dict[str, Any] | None:
+    """The figure of `make families` (stages/families.py) with its balances in words; None if it was not run."""
+    if not (folder / "families.csv").is_file():
+        return None
+    table = pd.read_csv(folder / "families.csv")
+    prompt = table["prompt"].iloc[0]
+    rows = table[(table["scheme"] == "LT - FE") & (table["prompt"] == prompt)]
+    balances = "; ".join(
+        f"{row.change} {row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}]" for row in rows.itertuples()
+    )
+    words = (
+        "Why do families differ? From tiny-gpt2 to tiny-llama one ingredient at a time: what each pathway recovers of the "
+        "log-probability, and recall less enrichment, LT - FE, paired by fact."
+    )
+    said = [
+        f"LT - FE on {prompt} (n = {rows['n'].iloc[0]}), in this order: {balances}.",
+        "One pretraining and one finetuning seed each, so a step of the size that seeds make is no effect of its ingredient.",
+    ]
+    shown = picture(folder / "families.png")
+    return {"name": "families", "caption": words, "sentences": said, "alt": f"{words} {said[0]}", **shown}
+
+
 def number_tables(
     params: Mapping[str, Any], summaries: pd.DataFrame, published: Mapping[str, pd.DataFrame]
 ) -> list[dict[str, Any]]:

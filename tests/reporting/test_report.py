@@ -78,7 +78,7 @@ def test_nothing_is_loaded_from_anywhere(page, text):
         for key in ("src", "srcset", "poster")
         if key in attributes
     ]
-    assert len(loaded) == len(FIGURES) and all(url.startswith("data:image/png;base64,") for url in loaded)
+    assert len(loaded) == len(FIGURES) + 1 and all(url.startswith("data:image/png;base64,") for url in loaded)
     assert [link["href"] for link in page.all("link")] == ["data:,"]
     assert not re.search(r"url\(|@import|@font-face", text)
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
@@ -179,6 +179,12 @@ def lines_before(lines: list[str]) -> list[str]:
 def test_the_page_is_the_same_bytes_every_time(study_folder, run_stage):
     first = run_stage(study_folder).read_bytes(), (study_folder / "verdicts.md").read_bytes()
     assert (run_stage(study_folder).read_bytes(), (study_folder / "verdicts.md").read_bytes()) == first
+
+
+def test_the_families_are_shown_where_they_were_made(study_folder, run_stage, text):
+    assert "tiny-gpt2 0.15 [0.10, 0.20]; rotary 0.21 [0.16, 0.27]" in text and "(n = 120)" in text
+    (study_folder / "families/families.csv").unlink()
+    assert "LT - FE on" not in run_stage(study_folder).read_text()
 
 
 def test_what_was_noted_by_hand_is_shown(study_folder, run_stage, text):
