@@ -94,7 +94,8 @@ def test_links_lead_to_parts_of_the_page_or_to_the_paper(page):
 def test_every_figure_is_in_the_page_with_words_for_those_who_do_not_see_it(page, whole_study):
     images = page.all("img")
     shown = [base64.b64decode(image["src"].partition(",")[2]) for image in images]
-    assert shown == [(whole_study / f"figures/{name}.png").read_bytes() for name in FIGURES]
+    files = [*(f"figures/{name}.png" for name in FIGURES), "families/families.png"]
+    assert shown == [(whole_study / file).read_bytes() for file in files]
     for image in images[1:]:
         assert re.search(r"\d\.\d\d \[|above|below|not told apart", image["alt"]), image["alt"]
     # 1400 dots at 200 an inch: 7 inches, on which 7 points are 12 CSS pixels.
