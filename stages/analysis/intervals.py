@@ -11,12 +11,13 @@ and a second method for those would make bars of one panel incomparable. No boot
 that the facts at hand do not show: where 3 % of the facts fail badly, both covered about .8.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import bootstrap, norm
+from scipy.stats import DegenerateDataWarning, bootstrap, norm
 
 Schemes = Float[np.ndarray, "schemes"]
 Values = Float[np.ndarray, "schemes facts"]
@@ -143,17 +144,20 @@ def _bootstrap(
     statistic gets the chosen facts, (samples, facts) for each entry of `facts`, and gives (..., samples): all
     schemes share the facts of a sample. numbers: how many the statistic holds for one sample; bounds the memory.
     """
-    return bootstrap(
-        tuple(np.arange(n) for n in facts),
-        statistic,
-        n_resamples=resamples,
-        batch=max(1, min(resamples, BATCH_FLOATS // numbers)),
-        vectorized=True,
-        axis=-1,
-        confidence_level=0.95,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
+    with warnings.catch_warnings():
+        # A statistic that some resample leaves undefined has no interval: NaN says so.
+        warnings.simplefilter("ignore", DegenerateDataWarning)
+        return bootstrap(
+            tuple(np.arange(n) for n in facts),
+            statistic,
+            n_resamples=resamples,
+            batch=max(1, min(resamples, BATCH_FLOATS // numbers)),
+            vectorized=True,
+            axis=-1,
+            confidence_level=0.95,
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        )
 
 
 def _means_of(values: Values) -> Callable[..., np.ndarray]:
