@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from stages.grafting import GraftedModel, parse_scheme
+from stages.inspection.measure import score_map
 from stages.modeling.models import load_model
 
 EIGHT = ["PRE", "SFT", "FE", "LT", "FE+LT", "(FE+LT)^C", "FE^C", "LT^C"]
@@ -61,6 +62,18 @@ def test_a_cell_of_the_map_is_the_scheme_written_in_notation(document, run):
     again = by_name(json.loads(run("--json", "--scheme", *schemes)[0]))
     for name, value in schemes.items():
         assert again[name]["joint_logprob"] == pytest.approx(value, **CLOSE), name
+
+
+def test_a_map_in_several_calls_is_the_map_in_one(engine, prompt, monkeypatch):
+    calls, score = [], engine.score
+    monkeypatch.setattr(engine, "score", lambda *args, **more: calls.append(1) or score(*args, **more))
+    one = score_map(engine, prompt, "sft")
+    assert len(calls) == 2  # all cells, and whole rows
+    monkeypatch.setattr("stages.evaluation.scoring.NODES_AT_ONCE", 20)
+    several = score_map(engine, prompt, "sft")
+    assert len(calls) > 5 and one.rows == several.rows
+    for name in ("cells", "tokens", "layers"):
+        torch.testing.assert_close(getattr(several, name), getattr(one, name), rtol=0, atol=CLOSE["abs"])
 
 
 def test_the_maps_fractions_are_its_log_probabilities_between_pre_and_sft(document):
