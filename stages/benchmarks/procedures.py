@@ -126,7 +126,7 @@ def packed_rows(
     rows = []
     for chosen in batches(plan, token_budget):
         tries = [plan.tries[plan.shapes[prompt]] for prompt in chosen]
-        tokens = [torch.tensor([*prompts[prompt].tokens, *prompts[prompt].target]) for prompt in chosen]
+        tokens = [(*prompts[prompt].tokens, *prompts[prompt].target) for prompt in chosen]
         batch = build_batch(tries, tokens, plan.trunks, plan.readouts, recipient.device)
         grid = (batch.n_prompts, batch.n_nodes)
         if batch.input_ids.numel() != batch.n_prompts * batch.n_nodes:
@@ -143,7 +143,8 @@ def packed_rows(
 @torch.no_grad()
 def plain(model: PreTrainedModel, rows: Sequence[Rows]) -> Iterator[Float[Tensor, "some_reads vocab"]]:
     """Logits of one stock model over the same rows: what the packed pass would cost without any routing. As the
-    engine does, it unembeds only what is read, some at a time."""
+    engine does, it unembeds only what is read, some at a time; its last layer, unlike the engine's, is whole, as a
+    stock model's is."""
     head, step = model.get_output_embeddings(), max(1, LOGITS_AT_ONCE // model.config.vocab_size)
     for batch in rows:
         states = model.base_model(

@@ -131,6 +131,6 @@ def score_patches(
             steps = torch.arange(n_steps).repeat(len(batch) * len(patches))
             reading = measure(logits.flatten(0, 1).float(), table.targets[numbers, steps], foils[numbers])
             order = torch.arange(len(numbers)).reshape(len(batch), len(patches), n_steps)
-            table.enter(batch, tuple(order), reading)
+            table.enter(torch.tensor(batch), [(torch.arange(len(batch)), order)], reading)
             progress(len(batch))
     return table.scores()

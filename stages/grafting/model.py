@@ -9,14 +9,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from .attention import PACKED, attending, looks_back_only, register_packed_attention
+from .attention import PACKED, OnlyRead, attending, looks_back_only, register_packed_attention
 from .clone import shallow_clone
 from .compatibility import check_donor, check_tokenizers
 from .families import family_of
 from .leaves import LowRank, RoutedLeaf, RoutedLinear, Routing
 from .lora import is_lora, lora_leaves
 from .packing import Batch, Groups, build_batch
-from .parts import anatomy_of, leaves_of, linear_parts
+from .parts import after_last_attention, anatomy_of, leaves_of, linear_parts
 from .planning import Plan, batches, make_plan
 from .schemes import RECIPIENT, Prompt, Scheme
 from .scores import Scores, ScoreTable, joined, measure
@@ -63,15 +63,16 @@ class GraftedModel:
         ]
         self._config, self._device = recipient.config, recipient.device
         self._readable = torch.promote_types(recipient.dtype, torch.float32)
-        self._trunk, self._readout = Routing(), Routing()
+        self._trunk, self._last, self._readout = Routing(), Routing(), Routing()
         register_packed_attention()
         skeleton = shallow_clone(recipient).eval()
         skeleton.config._attn_implementation = PACKED
         skeleton.config.pad_token_id = None  # GPT-2 warns where a token has this id, padding or not
+        wholes = after_last_attention(family, self.anatomy)
         for path, leaf, slots, reads in leaves:
             own = skeleton.get_submodule(path)
             modules = [own, *(source(path) for source in sources)]
-            routing = self._readout if reads else self._trunk
+            routing = self._readout if reads else self._last if path in wholes else self._trunk
             parts = linear_parts(path, leaf, own, slots, self.anatomy)
             if parts is None:
                 (slot,) = slots.values()
@@ -81,6 +82,9 @@ class GraftedModel:
             else:
                 routed = RoutedLinear(modules, routing, *parts)
             skeleton.set_submodule(path, routed)
+        # Nothing looks at other rows of the last layer than those that are read, once it has their keys and values.
+        for path in dict.fromkeys(wholes.values()):
+            skeleton.set_submodule(path, OnlyRead(skeleton.get_submodule(path)))
         # Logits are wanted at few rows: the final norm moves from the backbone to the readout.
         self._final_norm = skeleton.get_submodule(family.final_norm.path)
         self._unembed = skeleton.get_submodule(family.unembed.path)
@@ -112,7 +116,8 @@ class GraftedModel:
         table = ScoreTable([tuple(prompt.target) for prompt in prompts], len(schemes))
         all_foils = torch.tensor([-1 if prompt.foil is None else prompt.foil for prompt in prompts])
         for chosen, batch, hidden in self._passes(prompts, plan, token_budget, progress):
-            numbers = torch.tensor(chosen)[batch.read_prompts]
+            places = torch.tensor(chosen)
+            numbers = places[batch.read_prompts]
             targets, foils = table.targets[numbers, batch.read_steps], all_foils[numbers]
             reading = joined(
                 [
@@ -124,7 +129,7 @@ class GraftedModel:
                     for start, logits in self._logits(batch, hidden)
                 ]
             )
-            table.enter(chosen, batch.reads, reading)
+            table.enter(places, batch.reads, reading)
         # A number that is not finite spoils what is packed with it (0 x NaN is NaN); alone, only the culprit is.
         if bad := table.not_finite():
             alone = (
@@ -154,8 +159,8 @@ class GraftedModel:
         plan = self._plan(prompts, schemes, "last", score_target=False)
         for chosen, batch, hidden in self._passes(prompts, plan, token_budget, None):
             logits = torch.cat([logits.to(self._readable).cpu() for _, logits in self._logits(batch, hidden)])
-            for prompt, reads in zip(chosen, batch.reads, strict=True):
-                output[prompt] = logits[reads[:, 0]]
+            for some, reads in batch.reads:
+                output[torch.tensor(chosen)[some]] = logits[reads[:, :, 0]]
         return output
 
     def node_counts(
@@ -196,9 +201,13 @@ class GraftedModel:
         done = 0
         for chosen in batches(plan, token_budget):
             tries = [plan.tries[plan.shapes[prompt]] for prompt in chosen]
-            tokens = [torch.tensor([*prompts[prompt].tokens, *prompts[prompt].target]) for prompt in chosen]
+            tokens = [(*prompts[prompt].tokens, *prompts[prompt].target) for prompt in chosen]
             batch = build_batch(tries, tokens, plan.trunks, plan.readouts, self._device)
-            with _serving(self._trunk, batch.trunk, self._device), attending(batch):
+            with (
+                _serving(self._trunk, batch.trunk, self._device),
+                _serving(self._last, batch.last.groups, self._device),
+                attending(batch),
+            ):
                 states = self._backbone(
                     input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False
                 ).last_hidden_state

@@ -11,8 +11,9 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from .routes import Serving
 
@@ -126,12 +127,30 @@ class Groups:
 
 
 @dataclass(frozen=True)
+class LastRows:
+    """The rows that are read, each once, in the order of rows. Once the last layer has its keys and values, nothing
+    looks at any other row: the rest of it, from queries to FFN, is computed for these only.
+
+    groups: who serves them. nodes: the same as a grid of prompts, as nodes; padded with a node that is read anyway.
+    to_padded: for each place of this grid, its row; to_rows: for each of the rows, a place of it in the grid.
+    """
+
+    rows: Int[Tensor, " seen"]
+    groups: Groups
+    nodes: Int[Tensor, "batch most"]
+    to_padded: Int[Tensor, " place"]
+    to_rows: Int[Tensor, " seen"]
+
+
+@dataclass(frozen=True)
 class Batch:
     """Some packed prompts as one row of tokens. Indices live on the device of the pass.
 
     to_padded: for each place of the padded (batch, node) grid, its row; to_rows: for each row, its place in
-    the grid; both None where the row already is the grid. read_rows: the rows that are read, in readout
-    order; read_prompts, read_steps: what for. reads[b]: for scheme and step of prompt b, the number of its read.
+    the grid; both None where the row already is the grid. kinds: of each prompt, which of the distinct tries
+    is its own. allowed, depths: of each distinct trie, padded. read_rows: the rows that are read, in readout order;
+    read_prompts, read_steps: what for. reads: for each distinct trie, the prompts that have it, and for each of
+    them, scheme and step, the number of its read. last: what the last layer is computed for.
     """
 
     input_ids: Int[Tensor, "1 row"]
@@ -142,73 +161,120 @@ class Batch:
     n_nodes: int
     to_padded: Int[Tensor, " place"] | None
     to_rows: Int[Tensor, " row"] | None
-    allowed: Bool[Tensor, "mask_batch node node"]
-    distances: Int[Tensor, "mask_batch node node"]
+    kinds: Int[Tensor, " batch"]
+    allowed: Bool[Tensor, "kind node node"]
+    depths: Int[Tensor, "kind node"]
     read_rows: Int[Tensor, " read"]
     read_prompts: Int[Tensor, " read"]
     read_steps: Int[Tensor, " read"]
-    reads: tuple[Int[Tensor, "scheme _"], ...]
+    reads: tuple[tuple[Int[Tensor, " _"], Int[Tensor, "_ scheme _"]], ...]
+    last: LastRows
     masks: dict[Hashable, Tensor] = field(default_factory=dict)
 
     def mask(self, window: int | None, dtype: torch.dtype) -> Float[Tensor, "mask_batch 1 node node"]:
-        """What to add to attention scores: 0 for an ancestor (nearer than `window` tokens), else -inf."""
+        """What to add to attention scores: 0 for an ancestor (nearer than `window` tokens), else -inf. One mask
+        serves all prompts of one trie; it is broadcast over the batch."""
         if window not in self.masks:
-            allowed = self.allowed if window is None else self.allowed & (self.distances < window)
+            allowed = self.allowed
+            if window is not None:
+                allowed = allowed & (self.depths[:, :, None] - self.depths[:, None, :] < window)
             blocked = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
-            self.masks[window] = blocked.masked_fill_(~allowed, torch.finfo(dtype).min).unsqueeze(1)
+            mask = blocked.masked_fill_(~allowed, torch.finfo(dtype).min).unsqueeze(1)
+            self.masks[window] = mask if len(mask) == 1 else mask.index_select(0, self.kinds)
         return self.masks[window]
+
+    def last_mask(self, window: int | None, dtype: torch.dtype) -> Float[Tensor, "batch 1 most node"]:
+        """The mask of the last layer: for each prompt, of the nodes that are read."""
+        if ("last", window) not in self.masks:
+            mask = self.mask(window, dtype).expand(self.n_prompts, 1, self.n_nodes, self.n_nodes)
+            nodes = self.last.nodes[:, None, :, None].expand(-1, 1, -1, self.n_nodes)
+            self.masks["last", window] = mask.gather(2, nodes)
+        return self.masks["last", window]
 
 
 def build_batch(
     tries: Sequence[Trie],
-    tokens: Sequence[Int[Tensor, " _"]],
+    tokens: Sequence[Sequence[int]],
     trunks: Registry,
     readouts: Registry,
     device: torch.device,
 ) -> Batch:
     """Lay out packed prompts as one row. tokens: for each prompt, its token at every depth."""
-    n_prompts, n_nodes = len(tries), max(len(trie.depths) for trie in tries)
-    servings = torch.cat([trie.servings for trie in tries])
+    # Each distinct trie is looked at once, then all prompts together: with a tiny model, a few tensor operations
+    # for every prompt would be seen in the time of the whole pass.
+    distinct = list({id(trie): trie for trie in tries}.values())
+    numbers = {id(trie): number for number, trie in enumerate(distinct)}
+    kinds = torch.tensor([numbers[id(trie)] for trie in tries])
+    n_prompts, n_nodes = len(tries), max(len(trie.depths) for trie in distinct)
+
+    there = _padded([torch.ones_like(trie.depths, dtype=torch.bool) for trie in distinct])[kinds]
+    depths = _padded([trie.depths for trie in distinct])
+    servings = _padded([trie.servings for trie in distinct])[kinds][there]
     order = torch.argsort(trunks.ranks()[servings], stable=True)
-    places = torch.cat([torch.arange(len(trie.depths)) + b * n_nodes for b, trie in enumerate(tries)])[order]
+    in_order = servings[order]
+    places = there.flatten().nonzero()[:, 0][order]
     rows = torch.zeros(n_prompts * n_nodes, dtype=torch.long)  # a place without a node reads row 0, in vain
     rows[places] = torch.arange(len(places))
     aligned = len(places) == n_prompts * n_nodes and torch.equal(places, torch.arange(len(places)))
+    position_ids = depths[kinds].flatten()[places]
+    input_ids = _padded([torch.tensor(ids) for ids in tokens])[places // n_nodes, position_ids]
 
-    read_servings = torch.cat([trie.read_servings for trie in tries])
+    read_there = _padded([torch.ones_like(trie.read_nodes, dtype=torch.bool) for trie in distinct])[kinds]
+    read_servings = _padded([trie.read_servings for trie in distinct])[kinds][read_there]
+    read_nodes = _padded([trie.read_nodes for trie in distinct])[kinds]
+    read_steps = _padded([trie.read_steps for trie in distinct])[kinds][read_there]
+    read_prompts = read_there.nonzero()[:, 0]
     read_order = torch.argsort(readouts.ranks()[read_servings], stable=True)
-    read_places = torch.cat([trie.read_nodes + b * n_nodes for b, trie in enumerate(tries)])[read_order]
     read_numbers = torch.empty_like(read_order)
     read_numbers[read_order] = torch.arange(len(read_order))
-    n_reads = torch.tensor([len(trie.read_nodes) for trie in tries])
-    starts = (n_reads.cumsum(0) - n_reads).tolist()
+    read_rows = rows[(read_prompts * n_nodes + read_nodes[read_there])[read_order]]
+    n_reads = read_there.sum(1)
+    starts = n_reads.cumsum(0) - n_reads
+    alike = [(kinds == number).nonzero()[:, 0] for number in range(len(distinct))]
 
-    # One mask serves all prompts of one shape; it is broadcast over the batch.
-    shapes = tries[:1] if all(trie is tries[0] for trie in tries) else tries
-    allowed = torch.eye(n_nodes, dtype=torch.bool).repeat(len(shapes), 1, 1)
-    depths = torch.zeros(len(shapes), n_nodes, dtype=torch.long)
-    for b, trie in enumerate(shapes):
-        allowed[b, : len(trie.depths), : len(trie.depths)] = trie.ancestors
-        depths[b, : len(trie.depths)] = trie.depths
+    allowed = torch.eye(n_nodes, dtype=torch.bool).repeat(len(distinct), 1, 1)
+    for number, trie in enumerate(distinct):
+        allowed[number, : len(trie.depths), : len(trie.depths)] = trie.ancestors
+
+    # The first of a prompt's reads stands in where it has fewer than others: padding that is computed in vain.
+    seen_nodes = torch.where(read_there, read_nodes, read_nodes[:, :1])
+    seen_places = torch.arange(n_prompts)[:, None] * n_nodes + seen_nodes
+    seen_padded = rows[seen_places].flatten()
+    seen_rows = read_rows.unique()
+    place_of_row = torch.empty(len(places), dtype=torch.long)
+    place_of_row[seen_padded] = torch.arange(len(seen_padded))
 
     return Batch(
-        input_ids=torch.cat([ids[trie.depths] for ids, trie in zip(tokens, tries, strict=True)])[order][
-            None
-        ].to(device),
-        position_ids=torch.cat([trie.depths for trie in tries])[order][None].to(device),
-        trunk=_groups(servings[order], trunks),
+        input_ids=input_ids[None].to(device),
+        position_ids=position_ids[None].to(device),
+        trunk=_groups(in_order, trunks),
         readout=_groups(read_servings[read_order], readouts),
         n_prompts=n_prompts,
         n_nodes=n_nodes,
         to_padded=None if aligned else rows.to(device),
         to_rows=None if aligned else places.to(device),
+        kinds=kinds.to(device),
         allowed=allowed.to(device),
-        distances=(depths[:, :, None] - depths[:, None, :]).to(device),
-        read_rows=rows[read_places].to(device),
-        read_prompts=torch.arange(n_prompts).repeat_interleave(n_reads)[read_order],
-        read_steps=torch.cat([trie.read_steps for trie in tries])[read_order],
-        reads=tuple(read_numbers[trie.reads + start] for trie, start in zip(tries, starts, strict=True)),
+        depths=depths.to(device),
+        read_rows=read_rows.to(device),
+        read_prompts=read_prompts[read_order],
+        read_steps=read_steps[read_order],
+        reads=tuple(
+            (some, read_numbers[trie.reads + starts[some, None, None]])
+            for some, trie in zip(alike, distinct, strict=True)
+        ),
+        last=LastRows(
+            rows=seen_rows.to(device),
+            groups=_groups(in_order[seen_rows], trunks),
+            nodes=seen_nodes.to(device),
+            to_padded=seen_padded.to(device),
+            to_rows=place_of_row[seen_rows].to(device),
+        ),
     )
+
+
+def _padded(tensors: Sequence[Tensor]) -> Shaped[Tensor, "tensor longest"]:
+    return pad_sequence(list(tensors), batch_first=True)
 
 
 def _groups(ordered: Int[Tensor, " row"], registry: Registry) -> Groups:

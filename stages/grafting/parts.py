@@ -41,6 +41,18 @@ def leaves_of(family: Family, anatomy: Anatomy) -> Iterator[tuple[str, Leaf, dic
         yield leaf.path, leaf, {leaf.components[0]: place}, True
 
 
+def after_last_attention(family: Family, anatomy: Anatomy) -> dict[str, str]:
+    """Modules of the last layer that see one token at a time, after the last attention: the path of each leaf in them,
+    and the path of the whole: o is one itself, the FFN's leaves lie in one."""
+    layer = f"{family.layers}.{anatomy.n_layers - 1}"
+    wholes = {}
+    for leaf in family.layer:
+        if set(leaf.components) <= {"o", "gate", "up", "down"}:
+            whole = leaf.path if leaf.components == ("o",) else leaf.path.split(".")[0]
+            wholes[f"{layer}.{leaf.path}"] = f"{layer}.{whole}"
+    return wholes
+
+
 def linear_parts(
     path: str, leaf: Leaf, module: nn.Module, slots: dict[str, int], anatomy: Anatomy
 ) -> tuple[list[Part], list[Part]] | None:

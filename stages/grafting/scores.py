@@ -1,5 +1,6 @@
 """Scores: what a scheme makes of a prompt's target, from the logits at the places that are read."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -52,7 +53,8 @@ def measure(
     target = logits.gather(1, targets)
     foil = logits.gather(1, foils.clamp(min=0)).masked_fill(foils < 0, torch.nan)
     # Ones are added faster as floats than as booleans, and just as exactly: 2**24 is more than any vocabulary.
-    greater = (logits > target).to(logits.dtype).sum(dim=1)
+    # Compared straight into floats, they take a quarter of the time.
+    greater = torch.gt(logits, target, out=torch.empty_like(logits)).sum(dim=1)
     return Reading(
         rank=1 + greater.long().cpu(),
         logprob=(target[:, 0] - logits.logsumexp(dim=1)).cpu(),
@@ -73,14 +75,17 @@ class ScoreTable:
         self.logprob, self.logit, self.foil = torch.zeros(3, *shape).unbind()
         self.rank, self.top1 = torch.zeros(2, *shape, dtype=torch.long).unbind()
 
-    def enter(self, prompts: list[int], reads: tuple[Int[Tensor, "scheme _"], ...], reading: Reading) -> None:
-        """Enter what was read for some prompts. reads: of each prompt, for scheme and step, which read it is."""
-        for n_steps in sorted({one.shape[1] for one in reads}):
-            alike = [place for place, one in enumerate(reads) if one.shape[1] == n_steps]
-            rows = torch.tensor([prompts[place] for place in alike])
-            numbers = torch.stack([reads[place] for place in alike])
+    def enter(
+        self,
+        prompts: Int[Tensor, " batch"],
+        reads: Sequence[tuple[Int[Tensor, " _"], Int[Tensor, "_ scheme _"]]],
+        reading: Reading,
+    ) -> None:
+        """Enter what was read for some prompts. reads: for some of these after the other, for scheme and step, which
+        read it is."""
+        for some, numbers in reads:
             for name in ("logprob", "logit", "foil", "rank", "top1"):
-                getattr(self, name)[rows, :, :n_steps] = getattr(reading, name)[numbers]
+                getattr(self, name)[prompts[some], :, : numbers.shape[2]] = getattr(reading, name)[numbers]
 
     def not_finite(self) -> list[tuple[int, int]]:
         """The (prompt, scheme) pairs whose numbers overflowed."""

@@ -7,6 +7,7 @@ import torch
 from tiny_models import tiny_lora, tiny_model
 
 from stages.grafting import GraftedModel, Prompt, Scheme, parse_scheme
+from stages.grafting.attention import OnlyRead
 from stages.grafting.leaves import MAX_RUNS, Routing
 from stages.grafting.packing import Groups, Registry, build_batch, build_trie
 
@@ -86,6 +87,21 @@ def test_schemes_that_differ_in_the_readout_share_all_their_tokens(grafted):
     assert (logits[0] - logits[1]).abs().max() > 0.1 and (logits[0] - logits[3]).abs().max() > 0.1
 
 
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox", "gemma2", "phi3"])
+def test_the_last_layer_computes_only_the_tokens_that_are_read(family, prompts):
+    grafted = GraftedModel(tiny_model(family, 0), {"sft": tiny_model(family, 1)})
+    schemes = [parse_scheme(text, donor="sft") for text in (*PAPER, "unembed@LT")]
+    plan = grafted._plan(prompts, schemes, "last", score_target=True)
+    read = sum(len(plan.tries[shape].read_nodes.unique()) for shape in plan.shapes)
+    assert read < sum(grafted.node_counts(prompts, schemes)) / 2
+    computed: list[int] = []
+    for module in grafted._backbone.modules():
+        if isinstance(module, OnlyRead):
+            module.module.register_forward_pre_hook(lambda _, given: computed.append(given[0].shape[1]))
+    grafted.score(prompts, schemes)
+    assert computed == [read, read]  # o and the FFN
+
+
 def test_prompts_of_one_shape_share_one_trie(grafted, prompts):
     schemes = [parse_scheme(text, donor="sft") for text in PAPER]
     plan = grafted._plan(prompts, schemes, "last", score_target=True)
@@ -96,7 +112,7 @@ def test_rows_of_one_serving_lie_together(grafted, prompts):
     schemes = [parse_scheme(text, donor="sft") for text in (*PAPER, "q@FE, up@LT")]
     plan = grafted._plan(prompts, schemes, "last", score_target=True)
     tries = [plan.tries[shape] for shape in plan.shapes]
-    tokens = [torch.tensor([*prompt.tokens, *prompt.target]) for prompt in prompts]
+    tokens = [(*prompt.tokens, *prompt.target) for prompt in prompts]
     batch = build_batch(tries, tokens, plan.trunks, plan.readouts, torch.device("cpu"))
     assert len(batch.trunk.servings) == len(set(batch.trunk.servings))
     assert sum(batch.trunk.sizes) == batch.input_ids.shape[1] == sum(len(trie.depths) for trie in tries)
