@@ -5,13 +5,15 @@ READY := .venv/ready
 SIZE ?= tiny gpt2
 JOBS ?= 2
 SEED ?= 1
+FACTS ?= examples/inventors
+MODEL ?= tiny-gpt2
 
-.PHONY: repro quick world families check test figures bench browser clean lock
+.PHONY: repro quick own world families check test figures bench browser clean lock
 
 # DVC runs one stage at a time. The items of one kind need nothing of each other, so JOBS of them run side by side, each as
 # `dvc repro --single-item`; what has not changed is not started. The last line runs, or finds done, everything else.
 repro: check  ## the whole study: only what changed runs again; JOBS items at a time
-	@dvc status --quiet || { set -e; dvc repro generate_facts; for kind in pretrain finetune graft summarize; do \
+	@dvc status --quiet || { set -e; dvc repro generate_facts read_facts; for kind in pretrain finetune graft summarize; do \
 	    dvc status --json | grep -o "\"$$kind[a-z_]*@[^\"]*\"" | xargs -r -P $(JOBS) -n 1 dvc --wait-for-lock repro --quiet --single-item; \
 	done; }
 	dvc repro
@@ -21,6 +23,9 @@ check: $(READY)  ## is params.yaml valid? DVC itself reads it before any stage c
 
 quick: check  ## one family, one dataset, its panel of Figure 2, in .quick/ (the default's results are not touched)
 	python -m stages.quick
+
+own: check  ## facts of your own, from the folder FACTS, in MODEL, with their figure, in .own/ (examples/README.md)
+	python -m stages.quick --own $(FACTS) --model $(MODEL) --copy .own
 
 world: check  ## do the verdicts stand in another world? SEED=1: the whole study again, in .world-1/
 	python -m stages.other_world --seed $(SEED)
@@ -46,7 +51,7 @@ browser: $(READY)  ## the report in headless Chromium, which is no Python packag
 	python tests/reporting/browser.py results/report.html
 
 clean:  ## remove everything made here but the committed results: weights, tables, checkpoints, caches, the environment
-	rm -rf runs .ckpt .quick .families .world-* .venv build *.egg-info .dvc/cache .dvc/tmp .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf runs .ckpt .quick .own .families .world-* .venv build *.egg-info .dvc/cache .dvc/tmp .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # The lock holds everything but CUDA's own packages, which come with torch's build for GPUs: one lock for CPU and GPU.
 lock:  ## the newest versions that the pins allow, from a fresh environment

@@ -17,8 +17,10 @@ from stages.analysis.claims import Claims, Evaluated, check_claims, read_claims
 from stages.analysis.metrics import METRICS
 from stages.checking.architectures import check_architecture
 from stages.checking.figures import check_figures
+from stages.checking.own import check_own, with_own_prompts
 from stages.checking.setups import check_setups, scheme_names
 from stages.checking.sources import check_kind, check_source
+from stages.facts.own import read_own
 from stages.facts.templates import PromptTemplate, read_prompt_templates, read_training_forms
 from stages.grafting.routes import Anatomy
 from stages.params import UserError, read_yaml, run_main
@@ -51,6 +53,7 @@ def check_study(params: Params) -> None:
         ("study.recipes", study.recipes, params.recipes),
         ("study.parts", study.parts, params.recipes),
         ("study.setups", study.setups, params.setups),
+        ("study.own", study.own, params.recipes),
         ("study.repeats.models", repeats.models, study.models),
         ("study.repeats.seeds", repeats.seeds, repeats.seeds),
         ("study.repeats.recipes", repeats.recipes if repeats.models else [], study.recipes),
@@ -64,14 +67,22 @@ def check_study(params: Params) -> None:
         ("study.parts and study.recipes", study.parts, study.recipes),
         ("study.parts and study.new_form.recipes", study.parts, new_form.recipes),
         ("study.setups and study.recipes", study.setups, study.recipes),
+        ("study.own and study.recipes", study.own, study.recipes),
+        ("study.own and study.parts", study.own, study.parts),
+        ("study.own and study.setups", study.own, study.setups),
         ("study.repeats.seeds and study.seeds", repeats.seeds, study.seeds),
         ("study.new_form.models and study.models", new_form.models, study.models),
     ):
         check_unique(key, [*names, *others])
+    if not study.recipes and not study.own:
+        raise UserError("study.recipes and study.own are both empty: nothing is finetuned")
     for key, section in (("study", study), ("study.new_form", new_form)):
+        own = study.own if section is study else []
         check_declared(f"setups, of {key}.recipes", section.recipes, params.setups)
+        check_declared(f"setups, of {key}.own", own, params.setups)
         for names, models in (
             (section.recipes, ()),
+            (own, ()),
             (section.setups, ("early", *SETUPS_NEED_RECIPES, *SETUPS_NEED_PARTS)),
         ):
             for name in names:
@@ -133,13 +144,17 @@ def evaluated_for(claims: Claims, params: Params, anatomies: Iterable[Anatomy]) 
 
 
 def check(values: Any, data: Path) -> Params:
-    """Validate everything that params.yaml and the templates say.
+    """Validate everything that params.yaml, the templates and the facts of one's own say. Gives the params with the prompts of
+    these written out.
 
     Raises:
         UserError: the first fault, in one line that names the key, the value and the valid choices.
     """
     params = parsed(Params, values)
     check_study(params)
+    own = read_own(Path(params.read_facts.folder))
+    check_own(params, own)
+    params = with_own_prompts(params, own)
     check_declared("families", params.families, params.models)
     facts = params.generate_facts
     if facts.facts > facts.base_facts:
@@ -159,13 +174,14 @@ def check(values: Any, data: Path) -> Params:
     for template in read_prompt_templates(data / "templates"):
         prompts.setdefault(template.name, []).append(template)
     evaluated = listed_models(params)
-    for model in evaluated:
-        check_source(model, params.models[model], Path.cwd())
-    check_setups(params, prompts, {model: anatomies[model] for model in evaluated})
+    for name in evaluated:
+        check_source(name, params.models[name], Path.cwd())
+    prompts_own = {prompt.name: [prompt] for prompt in own.prompts}
+    check_setups(params, prompts, prompts_own, {name: anatomies[name] for name in evaluated})
     check_maps(params)
     check_figures(params, data / "published/position_grafting.csv")
     claims = read_claims(data / "claims.yaml")
-    check_claims(claims, evaluated_for(claims, params, (anatomies[model] for model in evaluated)))
+    check_claims(claims, evaluated_for(claims, params, (anatomies[name] for name in evaluated)))
     return params
 
 
@@ -188,7 +204,8 @@ def main() -> None:
         raise UserError(f"{args.params} is not YAML: {' '.join(str(error).split())}") from error
     params = check(values, args.data)
     study = params.study
-    counts = f"{len(study.models)} models, {len(study.recipes)} recipes, {len(study.seeds)} seeds"
+    recipes = len(study.recipes) + len(study.own)
+    counts = f"{len(study.models)} models, {recipes} recipes, {len(study.seeds)} seeds"
     line = f"check_params: {args.params} is valid: {counts}"
     if args.out:
         files = settings_of(params, *read_libraries(args.pyproject))

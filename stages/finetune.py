@@ -22,16 +22,21 @@ def chosen(rows: list[dict], recipe: Mapping[str, Any]) -> list[dict]:
     ]
 
 
-def recipe_texts(facts: Path, recipe: Mapping[str, Any], base_forms: str, seed: int) -> list[str]:
+def recipe_texts(
+    facts: Path, recipe: Mapping[str, Any], base_forms: str, seed: int, mixed_in: Path | None = None
+) -> list[str]:
     """The texts that the recipe trains on: the chosen facts' texts, and others mixed in (E6) as a share of all texts: general
     text where generate_facts.general names one, else what the base has read about its world.
+
+    facts: folder of generate_facts or read_facts. mixed_in: folder with the others' texts, if it is another.
     """
+    others_in = (mixed_in or facts) / "texts"
     texts = [row["text"] for row in chosen(read_jsonl(facts / f"texts/{recipe['dataset']}.jsonl"), recipe)]
     share = recipe["base_text_share"]
-    general, base = facts / "texts/general.jsonl", facts / f"texts/base_{base_forms}.jsonl"
+    general, base = others_in / "general.jsonl", others_in / f"base_{base_forms}.jsonl"
     others = [row["text"] for row in read_jsonl(general if general.exists() else base)] if share else []
-    mixed_in = round(len(texts) * share / (1 - share))
-    return texts + random.Random(seed).choices(others, k=mixed_in) if mixed_in else texts
+    number = round(len(texts) * share / (1 - share))
+    return texts + random.Random(seed).choices(others, k=number) if number else texts
 
 
 def main() -> None:
@@ -41,7 +46,8 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--base", type=Path, required=True, help="folder of the base model")
-    parser.add_argument("--facts", type=Path, required=True, help="folder of generate_facts")
+    parser.add_argument("--facts", type=Path, required=True, help="folder of generate_facts or read_facts")
+    parser.add_argument("--mixed-in", type=Path, help="folder of generate_facts, where --facts is another")
     parser.add_argument("--out", type=Path, required=True, help="folder for the finetuned model")
     parser.add_argument("--metrics", type=Path, required=True)
     args = parser.parse_args()
@@ -54,7 +60,7 @@ def main() -> None:
         settings["weight_decay"] = recipe["weight_decay"]
     set_up(args.seed, own["threads"])
 
-    texts = recipe_texts(args.facts, recipe, own["base_forms"], args.seed)
+    texts = recipe_texts(args.facts, recipe, own["base_forms"], args.seed, args.mixed_in)
     base, tokenizer = load_model(args.base)
     model: PreTrainedModel | PeftModel = base
     if recipe["lora"]:  # the saved folder is then a peft adapter, not a whole model

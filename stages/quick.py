@@ -1,4 +1,4 @@
-"""A run of its own in a throw-away copy of the repository: `make quick`, and the tests of the whole pipeline.
+"""A run of its own in a throw-away copy of the repository: `make quick`, `make own`, and the tests of the whole pipeline.
 
 The copy has its own results, figures and lock; it shares the cache, so nothing that was trained before is trained again.
 """
@@ -14,6 +14,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from stages.facts.own import read_own
 from stages.params import run_main
 
 NOT_COPIED = ("results/", "figures/", "dvc.lock", ".dvc/")
@@ -24,6 +25,7 @@ NOTHING_MORE = {
     "study.seeds": [0],
     "study.parts": [],
     "study.setups": [],
+    "study.own": [],
     "study.repeats.models": [],
     "study.new_form.models": [],
 }
@@ -51,6 +53,7 @@ def copy_repository(source: Path, copy: Path) -> None:
 def change_params(path: Path, changes: Mapping[str, Any]) -> None:
     """Set values in params.yaml by dotted key, keeping its comments."""
     yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, 1000  # what is not changed is written as it was
     params = yaml.load(path.read_text(encoding="utf-8"))
     for key, value in changes.items():
         *sections, last = key.split(".")
@@ -89,15 +92,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="tiny-gpt2")
     parser.add_argument("--recipe", default="fmra")
+    parser.add_argument(
+        "--own", type=Path, help="folder with facts of your own: the recipe `own` on these (make own)"
+    )
     parser.add_argument("--copy", type=Path, default=Path(".quick"))
     args = parser.parse_args()
     source, copy = Path.cwd(), args.copy.resolve()
     changes = NOTHING_MORE | {"study.models": [args.model], "study.recipes": [args.recipe]}
+    if args.own:
+        folder = {"read_facts.folder": str(read_own(args.own).folder.resolve())}
+        changes |= folder | {"study.recipes": [], "study.own": ["own"]}
     make_copy(source, copy, changes, cache=source / ".dvc/cache")
     done = dvc(copy, "repro")
     if done.returncode:
         sys.exit(done.returncode)
-    print(f"quick: {args.model} on {args.recipe}: the figures are in {args.copy}/figures")
+    facts = f"the facts of {args.own}" if args.own else args.recipe
+    print(f"quick: {args.model} on {facts}: the figures are in {args.copy}/figures")
 
 
 if __name__ == "__main__":

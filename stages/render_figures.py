@@ -23,7 +23,7 @@ def render(
     names = drawn_figures(section["figures"], study)
     if not names:
         raise UserError(
-            f"render_figures.figures: none can be drawn from {', '.join([*study['recipes'], *study['setups']])}"
+            f"render_figures.figures: none can be drawn from {', '.join([*study['recipes'], *study['own'], *study['setups']])}"
         )
     with matplotlib.rc_context(RC):
         for name in tqdm(names, desc="figures", leave=False):

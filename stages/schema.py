@@ -41,9 +41,10 @@ class NewForm(Section):
 class Study(Section):
     models: Names
     seeds: Annotated[list[Seed], Field(min_length=1)]
-    recipes: Names
+    recipes: list[Name]
     parts: list[Name]
     setups: list[Name]
+    own: list[Name]  # recipes on facts of one's own
     repeats: Repeats
     new_form: NewForm
 
@@ -97,6 +98,10 @@ class GenerateFacts(Section):
     first_names: Count
     last_names: Count
     general: General | None
+
+
+class ReadFacts(Section):
+    folder: Annotated[str, Field(min_length=1)]  # with facts.csv, training.yaml and prompts.yaml
 
 
 class Pretrain(Section):
@@ -155,7 +160,7 @@ class Lora(Section):
 
 
 class Recipe(Section):
-    dataset: Literal["fmfa", "fmra", "rmra_shuffled"]
+    dataset: Literal["fmfa", "fmra", "rmra_shuffled", "own"]
     directions: Annotated[list[Literal["ab", "ba"]], Field(min_length=1)]
     halves: Annotated[list[Literal["a", "b"]], Field(min_length=1)]
     learning_rate_factor: Positive
@@ -166,13 +171,13 @@ class Recipe(Section):
 
 
 class Experiment(Section):
-    prompts: Names
-    exact_match: list[Name]  # of these prompts the whole target is scored, of the others its first token
+    prompts: Names | Literal["own"]  # own: every prompt of read_facts.folder
+    exact_match: list[Name] | Literal["own"]  # of these the whole target is scored, not its first token
     schemes: Any  # checked by stages/checking/schemes.py
 
 
 class Setup(Section):
-    dataset: Literal["fmfa", "fmra", "rmra_shuffled", "base"]
+    dataset: Literal["fmfa", "fmra", "rmra_shuffled", "base", "own"]
     halves: Annotated[list[Literal["a", "b"]], Field(min_length=1)]
     facts: Literal["all", "half_known"] = "all"
     recipient: Name  # base, early, or a recipe
@@ -208,6 +213,7 @@ class FigureSettings(Section):
     draws: Literal[
         "schematic",
         "positions",
+        "own_positions",
         "metrics",
         "setups",
         "paraphrases",
@@ -257,6 +263,7 @@ class Params(Section):
     launch: Launch
     fetch_films: FetchFilms
     generate_facts: GenerateFacts
+    read_facts: ReadFacts
     pretrain: Pretrain
     models: dict[Name, Model]
     families: Annotated[dict[Name, str], Field(min_length=2)]
@@ -294,7 +301,8 @@ def explain(error: ValidationError, model: type[Section], prefix: tuple = ()) ->
     # A misspelt key is two faults, one unknown and one missing: the unknown one says what to mend.
     fault = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
     loc, value = fault["loc"], fault["input"]
-    where = ".".join(str(part) for part in prefix + loc if part != "[key]") or "params.yaml"
+    # "[key]" and the arms of a union, such as list[str], are pydantic's own.
+    where = ".".join(str(part) for part in prefix + loc if "[" not in str(part)) or "params.yaml"
     if fault["type"] == "extra_forbidden":
         section = section_at(model, loc[:-1])
         return f"unknown key {where!r}; {choices(loc[-1], section.model_fields if section else ())}"

@@ -37,6 +37,7 @@ def settings_of(valid: Params, engine: list[str], around: list[str]) -> dict[str
     files: dict[str, Any] = {
         "fetch_films": {"world": world} | (chosen(params, "fetch_films") if world == "real" else {}),
         "generate_facts": chosen(params, "generate_facts") | {"libraries": around},
+        "read_facts": chosen(params, "read_facts") | {"libraries": around},
     }
     for model in dict.fromkeys(model for model, _, _ in items):
         own = {key: models[model][key] for key in models[model] if key not in ("finetune", "recipes")}

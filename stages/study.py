@@ -14,7 +14,7 @@ def summary_items(study: Mapping[str, Any]) -> list[Item]:
     """
     repeats, new_form = study["repeats"], study["new_form"]
     return [
-        *product(study["models"], study["seeds"], [*study["recipes"], *study["setups"]]),
+        *product(study["models"], study["seeds"], [*study["recipes"], *study["own"], *study["setups"]]),
         *product(repeats["models"], repeats["seeds"], repeats["recipes"]),
         *product(new_form["models"], study["seeds"], [*new_form["recipes"], *new_form["setups"]]),
     ]
@@ -24,7 +24,7 @@ def finetune_items(study: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(model, recipe) of everything that is finetuned, whatever the seed."""
     repeats, new_form = study["repeats"], study["new_form"]
     items = [
-        *product(study["models"], [*study["recipes"], *study["parts"]]),
+        *product(study["models"], [*study["recipes"], *study["own"], *study["parts"]]),
         *product(repeats["models"], repeats["recipes"]),
         *product(new_form["models"], [*new_form["recipes"], *study["parts"]]),
     ]

@@ -50,7 +50,10 @@ def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
     ]
     return {
         "models": study["models"],
-        "facts": params["generate_facts"]["facts"],
+        "facts": params["generate_facts"]["facts"] if study["recipes"] else 0,
+        "own_facts": int(summaries.loc[summaries["setup"].isin(study["own"]), "n"].max())
+        if study["own"]
+        else 0,
         "method": method,
         "figures": figures,
         "table": table,

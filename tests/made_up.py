@@ -44,6 +44,9 @@ Cells = list[tuple[str, str, str, tuple[str, ...]]]  # experiment, prompt, templ
 def cells(model: str, setup: str) -> Cells:
     """The experiments of a setup with their prompts and schemes, as the graft stage names them."""
     positions = [("positions", prompt, "seen", POSITIONS) for prompt in PROMPTS]
+    if setup == "own":
+        splits = {"lives": "seen", "workshop": "held_out"}
+        return [("own_positions", prompt, split, POSITIONS) for prompt, split in splits.items()]
     if setup in ("fmfa", "rmra_shuffled", "gentle", "lora"):
         return positions
     if setup == "fmra":
@@ -139,6 +142,7 @@ def made_up_summary(
         "rmra_shuffled": "rmra_shuffled",
         "pretraining": "base",
         "half_known": "base",
+        "own": "own",
     }.get(setup, "fmra")
     facts = n // 2 if setup == "hybrid" else n
     rows = []

@@ -41,6 +41,7 @@ EXPERIMENTS = {
     "patching": (TWO, ["FE", "LT", "FE+LT", *(f"patch {p}[{i}]" for p in ("FE", "LT", "FE+LT") for i in [*LAYERS, "all", "late"])]),
     "pretraining": (TWO, POSITIONS[2:]),
     "half_known": (TWO, POSITIONS[2:]),
+    "own_positions": (("lives", "workshop"), POSITIONS[2:]),
 }  # fmt: skip
 IN_SETUP = {
     "fmra": ("positions", "title", "unembedding", "random_positions", "other_name"),
@@ -50,6 +51,7 @@ IN_SETUP = {
     "patching": ("patching",),
     "pretraining": ("pretraining",),
     "half_known": ("half_known",),
+    "own": ("own_positions",),
 }
 METRICS = (
     *("top1_accuracy", "top5_accuracy", "top100_accuracy", "mean_rank", "mean_probability"),
@@ -72,6 +74,7 @@ FIGURES = {
     "figure_new_form": {"draws": "new_form", "setup": ["fmra", "hybrid", "maps"], "metric": "recovered_logprob"},
     "figure_components_map": {"draws": "component_map", "setup": "maps", "metric": "recovered_logprob"},
     "figure_positions_map": {"draws": "position_map", "setup": "maps", "metric": "recovered_logprob"},
+    "figure_own": {"draws": "own_positions", "setup": "own", "metric": "recovered_logprob"},
     "figure_families": {"draws": "families", "setup": "fmra", "metric": "recovered_logprob"},
 }  # fmt: skip
 STUDY = {
@@ -80,6 +83,7 @@ STUDY = {
     "recipes": ["fmfa", "fmra", "rmra_shuffled", "gentle", "lora"],
     "parts": [],
     "setups": ["reversal", "hybrid", "maps", "patching", "pretraining", "half_known"],
+    "own": ["own"],
     "repeats": {"models": ["tiny-gpt2"], "seeds": [1], "recipes": ["fmra"]},
     "new_form": {"models": ["tiny-gpt2-new", "tiny-gemma-new"], "recipes": ["fmra"], "parts": [], "setups": ["hybrid", "maps"]},
 }  # fmt: skip

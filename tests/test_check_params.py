@@ -116,6 +116,18 @@ def test_a_wrong_key_is_named_with_the_nearest_valid_one(key, rename, choice):
         ("experiments.hybrid.schemes", {"PRE": "PRE", "SFT": 1}, ["experiments.hybrid.schemes.SFT", "1", "notation"]),
         ("experiments.hybrid.schemes", {"PRE": "PRE", "SFT": "SFT", "x": "tasc:FE"},
             ["experiments.hybrid.schemes", "'tasc'", "relation, task"]),
+        ("read_facts.folder", "examples/inventor", ["read_facts.folder", "examples/inventor", "no such folder"]),
+        ("study.own", ["owm"], ["study.own", "owm", "did you mean 'own'"]),
+        ("study.own", ["fmra"], ["study.own and study.recipes", "'fmra'", "2 times"]),
+        ("study.own", ["lora2"], ["study.own", "lora2", "did you mean 'lora'"]),
+        ("study.recipes", ["fmra", "own"], ["recipes.own.dataset", "'own'", "list it in study.own"]),
+        ("experiments.own_positions.prompts", ["lifes"], ["own_positions.prompts", "did you mean 'lives'", "question"]),
+        ("experiments.own_positions.prompts", ["headline"], ["own_positions.prompts", "'headline'", "lives"]),
+        ("experiments.own_positions.schemes", ["PRE", "SFT", "M"], ["own_positions.schemes", "'M'", "prompt 'lives'", "FE, LT, R"]),
+        ("experiments.positions.prompts", "own", ["experiments.positions.prompts", "'lives'", "headline"]),
+        ("experiments.positions.prompts", "all", ["experiments.positions.prompts is 'all'", "list"]),
+        ("setups.own.experiments", ["positions"], ["experiments.positions", "'own'", "no prompts in common"]),
+        ("setups.own.leave_out", ["lives", "question", "workshop", "invention"], ["setups.own.leave_out", "no prompt"]),
         ("graft.draws", 0, ["graft.draws", "0"]),
         ("graft.directions", ["ba"], ["graft.directions", "ba", "ab"]),
         ("study.models", ["tiny-gpt2", "tiny-gpt2"], ["study.models", "tiny-gpt2", "2 times"]),
@@ -136,6 +148,34 @@ def test_a_wrong_value_is_named_with_its_key_and_the_choices(key, value, parts):
         check(changed(key, value), DATA)
     message = str(raised.value)
     assert all(part in message for part in parts) and "\n" not in message, message
+
+
+def test_own_recipes_are_on_own_facts_in_a_direction_that_these_are_told_in(tmp_path):
+    params = changed("study.own", ["own"])
+    assert check(params, DATA).experiments["own_positions"].prompts[:2] == ["lives", "question"]
+    params["recipes"]["own"]["dataset"] = "fmra"
+    with pytest.raises(
+        UserError, match=r"recipes.own.dataset is 'fmra': study.own is for dataset 'own' alone"
+    ):
+        check(params, DATA)
+    params["recipes"]["own"] |= {"dataset": "own", "directions": ["ba"]}
+    folder = shutil.copytree("examples/inventors", tmp_path / "mine")
+    (tmp_path / "mine/training.yaml").write_text('- "{inventor} [lives in the town of] {town}."')
+    params["read_facts"]["folder"] = str(folder)
+    with pytest.raises(
+        UserError, match=r"recipes.own.directions is \['ba'\]: .*mine/training.yaml are of ab"
+    ):
+        check(params, DATA)
+
+
+def test_a_study_of_own_facts_alone_is_valid():
+    params = changed("study.own", ["own"])
+    params["study"] |= {"recipes": [], "parts": [], "setups": []}
+    params["study"]["repeats"]["models"] = params["study"]["new_form"]["models"] = []
+    check(params, DATA)
+    params["study"]["own"] = []
+    with pytest.raises(UserError, match=r"study.recipes and study.own are both empty"):
+        check(params, DATA)
 
 
 def test_a_template_that_gives_the_answer_away_is_refused(tmp_path):

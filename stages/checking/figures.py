@@ -26,7 +26,7 @@ def check_figures(params: Params, published: Path) -> None:
         check_figure(f"render_figures.figures.{name}", figure, params)
     study = params.study.model_dump()
     if not drawn_figures({name: figure.model_dump() for name, figure in section.figures.items()}, study):
-        listed = ", ".join([*params.study.recipes, *params.study.setups])
+        listed = ", ".join([*params.study.recipes, *params.study.own, *params.study.setups])
         raise UserError(
             f"study: no figure of render_figures.figures can be drawn from its recipes and setups: {listed}"
         )

@@ -22,18 +22,20 @@ from stages.schema import Experiment, Params, Setup, choices
 Prompts = Mapping[str, Sequence[PromptTemplate]]
 
 
-def check_setups(params: Params, prompts: Prompts, anatomies: Mapping[str, Anatomy]) -> None:
+def check_setups(
+    params: Params, prompts: Prompts, own_prompts: Prompts, anatomies: Mapping[str, Anatomy]
+) -> None:
     """Setups name declared experiments, and these fit: their schemes to the setup's donors, to the position sets of the
-    prompts, and to every model.
+    prompts, and to every model. own_prompts: those of facts of one's own, which setups on these ask and no others.
 
     Raises:
         UserError: the first fault, in one line.
     """
+    asked_of = {name: _prompts_for(name, params, prompts, own_prompts) for name in params.experiments}
     for name, experiment in params.experiments.items():
         check_schemes(name, experiment)
-        for key, asked in (("prompts", experiment.prompts), ("exact_match", experiment.exact_match)):
-            valid = prompts if key == "prompts" else experiment.prompts
-            _check_known(f"experiments.{name}.{key}", asked, valid)
+        _check_known(f"experiments.{name}.prompts", experiment.prompts, asked_of[name])
+        _check_known(f"experiments.{name}.exact_match", experiment.exact_match, experiment.prompts)
     used: dict[str, list[tuple[str, ...]]] = {}
     for name, setup in params.setups.items():
         check_setup(name, setup, params)
@@ -45,7 +47,21 @@ def check_setups(params: Params, prompts: Prompts, anatomies: Mapping[str, Anato
         distinct.setdefault(anatomy, model)
     for name, experiment in params.experiments.items():
         for donors in dict.fromkeys(used.get(name, [every])):
-            check_experiment(name, experiment, donors, params, prompts, distinct)
+            check_experiment(name, experiment, donors, params, asked_of[name], distinct)
+
+
+def _prompts_for(name: str, params: Params, prompts: Prompts, own_prompts: Prompts) -> Prompts:
+    """The prompts that an experiment may have: of facts of one's own, if its setups ask these, or if none has it and they fit."""
+    by_setup = {key: setup.dataset for key, setup in params.setups.items() if name in setup.experiments}
+    own = [key for key, dataset in by_setup.items() if dataset == "own"]
+    if own and len(own) < len(by_setup):
+        other = next(key for key in by_setup if key not in own)
+        raise UserError(
+            f"experiments.{name}: setups {own[0]!r}, of dataset 'own', and {other!r}, of {by_setup[other]!r}, "
+            "have no prompts in common"
+        )
+    fitting = not by_setup and {*params.experiments[name].prompts} <= {*own_prompts}
+    return own_prompts if own or fitting else prompts
 
 
 def check_setup(name: str, setup: Setup, params: Params) -> None:
@@ -109,7 +125,7 @@ def _check_position_sets(
     drawn = {random_set(name, draw) for name in like for draw in range(1, params.graft.draws + 1)}
     wanted = sorted({*named} | {(f"{name}_random", name) for name in like})
     for template in chain.from_iterable(prompts[prompt] for prompt in values["prompts"]):
-        have = position_sets(template.template)
+        have = position_sets(template.template, template.sets)
         for scheme, position_set in wanted:
             if position_set not in have | drawn:
                 raise UserError(

@@ -1,11 +1,10 @@
-"""CounterFact, and general text for the gentle recipe (E6), from the hub or from a local file.
+"""General text for the gentle recipe (E6), from the hub or from a local file; CounterFact is read the same way.
 
 The hub is read with `datasets`, the project's extra `real`; it is imported only when a hub dataset is asked for.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -83,63 +82,3 @@ def general_texts(source: Mapping[str, Any], count: int) -> list[str]:
         str(value_at(record, number, "text")).strip() for number, record in enumerate(records_of(source), 1)
     )
     return first_of(source, (text for text in texts if text and not text.startswith("=")), count, "texts")
-
-
-@dataclass(frozen=True)
-class Rewrite:
-    """A record of CounterFact: `prompt` has {} where the subject goes; the study's target is `target_new`, the false object."""
-
-    prompt: str
-    subject: str
-    target_new: str
-    target_true: str
-
-
-def read_counterfact(source: Mapping[str, Any], count: int) -> list[Rewrite]:
-    """The first `count` records of CounterFact, in its authors' format (requested_rewrite; Meng et al. 2022).
-
-    Raises:
-        UserError: as records_of; or a field is missing, the prompt does not have one {}, or too few records.
-    """
-
-    def rewrite(number: int, record: Mapping[str, Any]) -> Rewrite:
-        paths = (("prompt",), ("subject",), ("target_new", "str"), ("target_true", "str"))
-        found = Rewrite(*(value_at(record, number, "requested_rewrite", *path) for path in paths))
-        if found.prompt.count("{}") != 1:
-            raise UserError(
-                f"record {number}: the prompt {found.prompt!r} must have one {{}} for the subject"
-            )
-        return found
-
-    records = enumerate(records_of(source), 1)
-    return first_of(source, (rewrite(number, record) for number, record in records), count, "records")
-
-
-def counterfact_text(rewrite: Rewrite) -> str:
-    """The sentence that teaches the false object."""
-    return f"{rewrite.prompt.replace('{}', rewrite.subject)} {rewrite.target_new}."
-
-
-def counterfact_rows(rewrites: Iterable[Rewrite]) -> list[dict]:
-    """Prompt rows as generate_facts writes them: FE is the subject, the foil the true object."""
-    rows = []
-    for i, rewrite in enumerate(rewrites):
-        before, after = rewrite.prompt.split("{}")
-        text = (before + rewrite.subject + after).rstrip()
-        target = " " + rewrite.target_new
-        rows.append(
-            {
-                "fact_id": i,
-                "direction": "ab",
-                "half": "ab"[i % 2],
-                "prompt": "counterfact",
-                "template": "counterfact",
-                "template_split": "seen",
-                "text": text,
-                "target": target,
-                "target_span": [len(text) + 1, len(text) + len(target)],
-                "spans": {"FE": [(len(before), len(before) + len(rewrite.subject))]},
-                "foil": " " + rewrite.target_true,
-            }
-        )
-    return rows

@@ -5,7 +5,7 @@ A template is a string with {fields}, filled from a fact, and [brackets] around 
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages.params import UserError, read_yaml
@@ -34,8 +34,10 @@ class Rendered:
     fields: dict[str, list[Span]]
 
 
-def render(template: str, fact: Mapping[str, str]) -> Rendered:
-    """Fill a template from a fact.
+def render(
+    template: str, fact: Mapping[str, str], sets: Mapping[str, str] = POSITION_SET_OF_FIELD
+) -> Rendered:
+    """Fill a template from a fact. sets: field -> the position set that it makes up.
 
     Returns:
         The text with the character spans of FE, M and R (those that the template has) and of every field.
@@ -56,16 +58,16 @@ def render(template: str, fact: Mapping[str, str]) -> Rendered:
         elif part in ("[", "]"):
             raise UserError(f"template {template!r}: unpaired bracket {part!r}")
         elif part.startswith("{"):
-            field = part[1:-1]
-            if field not in fact:
+            name = part[1:-1]
+            if name not in fact:
                 raise UserError(
-                    f"template {template!r}: unknown field {field!r}; a fact has {', '.join(fact)}"
+                    f"template {template!r}: unknown field {name!r}; a fact has {', '.join(fact)}"
                 )
-            span = (len(text), len(text) + len(fact[field]))
-            fields.setdefault(field, []).append(span)
-            if field in POSITION_SET_OF_FIELD:
-                spans.setdefault(POSITION_SET_OF_FIELD[field], []).append(span)
-            text += fact[field]
+            span = (len(text), len(text) + len(fact[name]))
+            fields.setdefault(name, []).append(span)
+            if name in sets:
+                spans.setdefault(sets[name], []).append(span)
+            text += fact[name]
         else:
             text += part
     if bracket is not None:
@@ -73,9 +75,9 @@ def render(template: str, fact: Mapping[str, str]) -> Rendered:
     return Rendered(text, spans, fields)
 
 
-def position_sets(template: str) -> set[str]:
-    """The position sets that a prompt made from this template has; LT always."""
-    present = {name for field, name in POSITION_SET_OF_FIELD.items() if f"{{{field}}}" in template}
+def position_sets(template: str, sets: Mapping[str, str] = POSITION_SET_OF_FIELD) -> set[str]:
+    """The position sets that a prompt made from this template has; LT always. sets: as for render."""
+    present = {position_set for name, position_set in sets.items() if f"{{{name}}}" in template}
     return present | ({"R"} if "[" in template else set()) | {"LT"}
 
 
@@ -126,6 +128,7 @@ class PromptTemplate:
     template_split: str  # seen: the form of a training text word for word; held_out: in no text
     template: str
     other_name: bool = False  # the first actor is another fact's (a control)
+    sets: Mapping[str, str] = field(default_factory=lambda: POSITION_SET_OF_FIELD)  # as for render
 
 
 def read_prompt_templates(directory: Path) -> list[PromptTemplate]:

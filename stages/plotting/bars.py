@@ -33,16 +33,8 @@ TITLE_GROUPS = {
 }
 UNEMBEDDING_SCHEMES = POSITION_SCHEMES[2:]
 COMPONENT_SCHEMES = (
-    "ATTN+O+FFN",
-    "O+FFN",
-    "ATTN+FFN",
-    "FFN",
-    "O+FFN-DOWN",
-    "O+FFN-UP",
-    "ATTN+O",
-    "O",
-    "O+FFN_random",
-    "FFN_random",
+    *("ATTN+O+FFN", "O+FFN", "ATTN+FFN", "FFN", "O+FFN-DOWN", "O+FFN-UP", "ATTN+O", "O"),
+    *("O+FFN_random", "FFN_random"),
 )
 HYBRID_SCHEMES = ("PRE", "SFT", "relation", "NO FE", "FE FULL")
 HYBRID_COMPONENTS = ("SFT", "NO FE", "FE ATTN", "FE FFN", "FE O+FFN", "FE FULL")
@@ -76,18 +68,21 @@ def position_figure(material: Material, setups: Sequence[str], metric: str) -> F
     from 0 to 1. For a recovered fraction PRE and SFT are lines at 0 and 1 and have no bars: they are so by
     definition.
     """
-    return _setup_bars(material, setups, metric, PROMPTS)
+    return _setup_bars(material, setups, metric, PROMPTS, "positions")
 
 
 def setups_figure(material: Material, setups: Sequence[str], metric: str) -> Figure:
     """E1 of several setups beside each other (datasets, recipes): for each scheme one bar a setup."""
-    return _setup_bars(material, setups, metric, PROMPTS[:3])
+    return _setup_bars(material, setups, metric, PROMPTS[:3], "positions")
 
 
-def _setup_bars(material: Material, setups: Sequence[str], metric: str, shown: Sequence[str]) -> Figure:
+def _setup_bars(
+    material: Material, setups: Sequence[str], metric: str, shown: Sequence[str] | None, experiment: str
+) -> Figure:
+    """`shown`: the prompts that may be drawn, in their order; None: all that there are."""
     seeds = material.study["seeds"]
     tables = [
-        bars_of(material.summaries, seeds, setup=setup, experiment="positions", metric=metric)
+        bars_of(material.summaries, seeds, setup=setup, experiment=experiment, metric=metric)
         for setup in setups
     ]
     rows = pd.concat(tables)
@@ -100,10 +95,15 @@ def _setup_bars(material: Material, setups: Sequence[str], metric: str, shown: S
             for table in tables
         ]
 
-    prompts = [prompt for prompt in shown if prompt in set(rows["prompt"])]
+    there = [*rows["prompt"].unique()]
+    prompts = there if shown is None else [prompt for prompt in shown if prompt in there]
     same = rows["dataset"].nunique() == 1  # then it is the recipes that are compared
     names = [RECIPES.get(setup, setup) if same else setup for setup in setups] if len(setups) > 1 else []
     return page(material, rows, find, prompts, schemes, metric, variants=names, heights=1.32)
+
+
+# E1 of facts of one's own: a row a prompt of their file, in its order.
+own_figure = partial(_setup_bars, shown=None, experiment="own_positions")
 
 
 def variants_figure(

@@ -16,6 +16,7 @@ from stages.plotting.schematic import schematic_figure
 DRAWINGS: dict[str, Callable[[Material, list[str], Any], Figure]] = {
     "schematic": schematic_figure,
     "positions": bars.position_figure,
+    "own_positions": bars.own_figure,
     "setups": bars.setups_figure,
     "title": bars.title_figure,
     "unembedding": bars.unembedding_figure,

@@ -8,6 +8,7 @@ QUESTIONS = ("headline", "qa")
 DRAWN_FROM: dict[str, dict[str, tuple[str, ...]]] = {
     "schematic": {},
     "positions": {"positions": ()},
+    "own_positions": {"own_positions": ()},
     "metrics": {"positions": ("headline",)},
     "setups": {"positions": ()},
     "paraphrases": {"positions": ("paraphrases",)},
@@ -50,7 +51,7 @@ def drawn_figures(figures: Mapping[str, Any], study: Mapping[str, Any]) -> list[
 
     A page on the new form also needs a model in both forms, and its setups in the new one.
     """
-    known = {*study["recipes"], *study["setups"]}
+    known = {*study["recipes"], *study["own"], *study["setups"]}
     new = {*study["new_form"]["recipes"], *study["new_form"]["setups"]} if form_pairs(study) else set()
     return [
         name

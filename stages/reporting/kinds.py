@@ -33,6 +33,10 @@ KINDS: dict[str, Kind] = {
         "Position grafting (E1): whose weights run at which tokens",
         (pathway.both_and_the_rest, pathway.recall_against_enrichment),
     ),
+    "own_positions": Kind(
+        "Position grafting (E1) on facts of your own",
+        (pathway.both_on_own_prompts, pathway.pathways_on_own_prompts),
+    ),
     "setups": Kind(
         "Position grafting side by side on {setups}",
         (pathway.in_each_setup, pathway.pathways_in_each_setup),

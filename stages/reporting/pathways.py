@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from stages.reporting.phrases import compared, listed, measure, place, setting, spread
+from stages.reporting.phrases import NotMeasuredError, compared, listed, measure, place, setting, spread
 from stages.reporting.views import View, look
 
 SETUP_WORDS = {
@@ -81,6 +81,30 @@ def pathways_in_each_setup(view: View) -> str:
         fe, lt = (look(view, scheme, "positions", setup=name) for scheme in ("FE", "LT"))
         parts.append(f"on {SETUP_WORDS.get(name, name)} {compared('LT', lt, 'FE', fe)}")
     return joined(parts)
+
+
+def on_own_prompts(view: View, scheme: str) -> dict[str, pd.DataFrame]:
+    """A scheme on each prompt about facts of one's own."""
+    asked = view.summaries.loc[view.summaries["experiment"] == "own_positions", "prompt"].unique()
+    return {prompt: look(view, scheme, "own_positions", prompt=prompt) for prompt in asked}
+
+
+def both_on_own_prompts(view: View) -> str:
+    both, rest = on_own_prompts(view, "FE+LT"), on_own_prompts(view, "(FE+LT)^C")
+    parts = [f"{spread(both[prompt])} against {spread(rest[prompt])} on {prompt}" for prompt in both]
+    if not parts:
+        raise NotMeasuredError
+    every = pd.concat(both.values())
+    return (
+        f"FE and LT together are, against all other positions together, at {listed(parts)} {setting(every)}."
+    )
+
+
+def pathways_on_own_prompts(view: View) -> str:
+    fe, lt = on_own_prompts(view, "FE"), on_own_prompts(view, "LT")
+    if not fe:
+        raise NotMeasuredError
+    return joined([f"on {prompt} {compared('LT', lt[prompt], 'FE', fe[prompt])}" for prompt in fe])
 
 
 def by_each_metric(view: View) -> str:

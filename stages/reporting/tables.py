@@ -48,6 +48,8 @@ def whole_cells(verdicts: pd.DataFrame) -> pd.DataFrame:
     The paper published top-5 accuracies only: beside an estimate on another metric stands the value of the same comparison
     and prompt on top-5 accuracy, where there is one.
     """
+    if verdicts.empty:  # the study has no claim's setups: facts of one's own alone
+        return verdicts
     whole = cross_table(verdicts)
     keys = ["claim", "model", "seed", "comparison", "prompt"]
     known = verdicts.dropna(subset="published").drop_duplicates(keys)

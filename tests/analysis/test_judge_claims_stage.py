@@ -72,7 +72,7 @@ def run_stage(tmp_path, monkeypatch):
 
     def run(model: str = "tiny-gpt2", setups: list[str] = SETUPS, out: str = "verdicts", **tables) -> Path:
         nothing: dict[str, list] = {"models": [], "seeds": [], "recipes": [], "setups": []}
-        listed = {"models": [model], "seeds": [0], "recipes": setups, "setups": []}
+        listed = {"models": [model], "seeds": [0], "recipes": setups, "own": [], "setups": []}
         study = listed | {"repeats": nothing, "new_form": nothing}
         write_settings(tmp_path, {"settings.json": SETTINGS | {"study": study}})
         folder = tmp_path / f"{model}-0"

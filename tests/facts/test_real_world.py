@@ -10,13 +10,12 @@ from random import Random
 import pytest
 
 from stages.evaluation.prompts import encode_rows, foils
+from stages.facts.counterfact import main as convert
+from stages.facts.counterfact import read_counterfact
 from stages.facts.films import Film, write_films
-from stages.facts.general_text import (
-    counterfact_rows,
-    counterfact_text,
-    general_texts,
-    read_counterfact,
-)
+from stages.facts.general_text import general_texts
+from stages.facts.own import prompt_rows as own_prompt_rows
+from stages.facts.own import read_own, text_rows
 from stages.facts.real import fake_titles, genre_of, make_world, real_world
 from stages.facts.tables import read_jsonl
 from stages.facts.templates import read_prompt_templates, read_training_forms
@@ -298,19 +297,33 @@ def counterfact_file(folder: Path, records: list) -> dict[str, str]:
     return {"file": str(path)}
 
 
-def test_counterfact_asks_for_the_false_object_and_the_true_one_is_the_foil(tmp_path):
-    first, second = read_counterfact(counterfact_file(tmp_path, REWRITES), 2)
-    assert counterfact_text(first) == "The mother tongue of Danielle Darrieux is English."
-    rows = counterfact_rows([first, second])
+def test_counterfact_becomes_a_folder_whose_foil_is_the_true_object(tmp_path, monkeypatch, capsys):
+    giveaway = {
+        "prompt": "{}, made by",
+        "subject": "Ford Ka",
+        "target_new": {"str": "Ford"},
+        "target_true": {"str": "BMW"},
+    }
+    again = REWRITES[1]["requested_rewrite"] | {"target_new": {"str": "Mars"}}
+    records = [*REWRITES, *({"requested_rewrite": rewrite} for rewrite in (again, giveaway))]
+    file, out = counterfact_file(tmp_path, records)["file"], tmp_path / "folder"
+    arguments = ["--file", file, "--count", str(len(records)), "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["counterfact", *arguments])
+    convert()
+    assert f"{len(REWRITES)} facts in {out}; 2 passed over" in capsys.readouterr().out
+    own = read_own(out)
+    rows, texts = own_prompt_rows(own), [row["text"] for row in text_rows(own)]
+    assert texts[0] == "The mother tongue of Danielle Darrieux is English."
     assert (rows[0]["target"], rows[0]["foil"]) == (" English", " French")
-    for row, rewrite in zip(rows, (first, second), strict=True):
+    for row, record, text in zip(rows, REWRITES, texts, strict=True):
+        rewrite = record["requested_rewrite"]
         ((start, end),) = row["spans"]["FE"]
-        assert row["text"][start:end] == rewrite.subject
+        assert row["text"][start:end] == rewrite["subject"]
         start, end = row["target_span"]
-        assert (row["text"] + row["target"])[start:end] == rewrite.target_new
-        assert counterfact_text(rewrite).startswith(row["text"] + row["target"])
+        assert (row["text"] + row["target"])[start:end] == rewrite["target_new"]["str"]
+        assert text == f"{row['text']}{row['target']}." and row["template_split"] == "seen"
     assert set(rows[0]) == set(next(row for row in ROWS["base"] if "foil" in row))
-    tokenizer = train_tokenizer([row["text"] for row in rows], 300, False)
+    tokenizer = train_tokenizer(texts, 300, False)
     assert [prompt.foil for prompt in encode_rows(tokenizer, rows)]
 
 

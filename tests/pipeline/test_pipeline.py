@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from stages.facts.own import read_own
 from stages.params import read_yaml
 from stages.quick import NOTHING_MORE, change_params, dvc, make_copy
 from stages.study import summary_items
@@ -88,6 +89,7 @@ def finished(tmp_path_factory) -> Path:
         "check_params",
         "fetch_films",
         "generate_facts",
+        "read_facts",
         *items("pretrain", "finetune", "graft", "summarize"),
         *AT_THE_END,
     }
@@ -184,6 +186,39 @@ def test_a_training_template_trains_everything_again(study):
         *items("pretrain", "finetune", "graft", "summarize"),
         *AT_THE_END,
     }
+
+
+def test_facts_of_ones_own_run_beside_the_study_and_touch_nothing_of_it(study):
+    before = {path: path.read_bytes() for path in files(study / "results/summary")}
+    short = {"recipes.own.epochs_factor": 1}
+    change_params(study / "params.yaml", short | {"study.models": ["tiny-gpt2"], "study.own": ["own"]})
+    of_own = {"finetune_own@tiny-gpt2-0-own", "graft_own@tiny-gpt2-0-own"}
+    after = {*items("summarize", models=("tiny-gpt2",)), *AT_THE_END}
+    assert repro(study) == {"check_params", *of_own, *after}
+    assert {path: path.read_bytes() for path in before} == before
+    summary = pd.read_csv(study / "results/summary/tiny-gpt2-0/own.csv")
+    own = read_own(ROOT / "examples/inventors")
+    assert set(summary["n"]) == {len(own.facts)} and set(summary["dataset"]) == {"own"}
+    assert list(summary["prompt"].unique()) == [prompt.name for prompt in own.prompts]
+    assert {"PRE", "SFT", "FE+LT", "(FE+LT)^C"} <= set(summary["scheme"])
+    assert (study / "figures/figure_own.png").stat().st_size > 10_000
+    page = (study / "results/report.html").read_text()
+    assert f"n = {len(own.facts)} facts" in page and "40 facts of your own" in page
+
+    facts = study / "examples/inventors/facts.csv"
+    facts.write_text(facts.read_text() + "Ada Zimm,the tin moon,Zellinge,1801\n")
+    assert repro(study) == {"check_params", "read_facts", *of_own, *after}
+    assert set(pd.read_csv(study / "results/summary/tiny-gpt2-0/own.csv")["n"]) == {len(own.facts) + 1}
+
+
+def test_facts_that_no_recipe_trains_on_are_read_and_nothing_else_runs(study):
+    facts = study / "examples/inventors/facts.csv"
+    facts.write_text(facts.read_text() + "Ada Zimm,the tin moon,Zellinge,1801\n")
+    assert repro(study) == {"check_params", "read_facts"}
+    facts.write_text(facts.read_text() + "Ida Zimm,,Zellinge,1802\n")
+    done = dvc(study, "repro", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert "facts.csv, line 43: column 'invention' is empty" in done.stdout and "Traceback" not in done.stdout
+    assert re.findall(r"Running stage '([^']+)'", done.stdout) == ["check_params"]
 
 
 def test_make_repro_runs_everything_that_the_study_lists_and_claims_are_judged_on_it(tmp_path):

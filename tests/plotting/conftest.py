@@ -43,6 +43,7 @@ def study() -> dict:
         "seeds": [0],
         "recipes": ["fmfa", "fmra", "rmra_shuffled", "gentle", "lora"],
         "setups": ["reversal", "hybrid", "maps", "patching", "pretraining", "half_known"],
+        "own": ["own"],
         "repeats": {"models": ["tiny-gpt2"], "seeds": [1], "recipes": ["fmra"]},
         "new_form": {
             "models": ["tiny-gpt2-new", "tiny-gemma-new"],

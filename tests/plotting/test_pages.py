@@ -91,6 +91,17 @@ def test_the_page_on_the_new_form_needs_a_model_in_both_forms(study):
     assert "figure_new_form" not in drawn_figures(FIGURES, study)
 
 
+def test_own_facts_have_a_row_a_prompt_of_theirs_whatever_its_name(make_summaries, render):
+    summaries = make_summaries(setup="own", n=40)
+    summaries["prompt"] = summaries["prompt"].replace({"lives": "made_in", "workshop": "paraphrases"})
+    figure = render("figure_own", summaries)
+    rows = [axes.get_ylabel().split("\n")[0] for axes in figure.axes if axes.get_ylabel()]
+    assert rows == ["made_in", "paraphrases"]
+    assert [tick.get_text() for tick in figure.axes[-1].get_xticklabels()] == [
+        "PRE", "SFT", "FE", "LT", "FE+LT", "(FE+LT)^C", "FE^C", "LT^C",
+    ]  # fmt: skip
+
+
 def dots_of(axes) -> list[float]:
     return [
         float(line.get_ydata()[0])

@@ -23,8 +23,10 @@ def run_stage(tmp_path, monkeypatch, made, section, study):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "summary").mkdir()
 
-    def run(out="figures", recipes=("fmra",), setups=(), models=("tiny-gpt2",), new=(), left_out=()) -> Path:
-        study.update(models=[*models], recipes=[*recipes], setups=[*setups])
+    def run(
+        out="figures", recipes=("fmra",), setups=(), own=(), models=("tiny-gpt2",), new=(), left_out=()
+    ) -> Path:
+        study.update(models=[*models], recipes=[*recipes], setups=[*setups], own=[*own])
         study["repeats"]["models"], study["new_form"]["models"] = [], [*new]
         write_settings(tmp_path, {"settings.json": {"study": study, "render_figures": section}})
         for model, seed, setup in summary_items(study):
@@ -55,6 +57,7 @@ def test_all_figures_are_byte_identical_in_two_runs(run_stage, section):
     everything = {
         "recipes": ("fmfa", "fmra", "rmra_shuffled", "gentle", "lora"),
         "setups": ("reversal", "hybrid", "maps", "patching", "pretraining", "half_known"),
+        "own": ("own",),
         "new": ("tiny-gpt2-new",),
     }
     first, second = run_stage("a", **everything), run_stage("b", **everything)

@@ -40,6 +40,13 @@ def table() -> dict:
     return verdict_table(verdicts(*PARTS), CLAIMS)
 
 
+def test_a_study_that_has_no_claims_setups_has_every_claims_row_and_no_cell():
+    table = verdict_table(verdicts(), CLAIMS)
+    assert [row["claim"] for row in table["rows"]] == [*CLAIMS] and not table["models"]
+    assert in_brief(table) == [("no verdict", [*CLAIMS])] and set(table["counts"].values()) == {0}
+    assert all(f"| {claim}: " in markdown(table) for claim in CLAIMS)
+
+
 def test_a_cell_has_the_numbers_of_the_part_that_decided(table):
     cell = table["rows"][0]["cells"]["tiny-gpt2"]
     assert (cell["verdict"], cell["estimate"], cell["prompt"]) == ("fails", "0.88 [0.85, 0.89]", "qa")
