@@ -79,8 +79,8 @@ KINDS: dict[str, Kind] = {
         (mechanism.patching_late, mechanism.patching_against_grafting),
     ),
     "controls": Kind(
-        "Controls: as many random positions (their intervals are over facts, for these draws), another fact's name, facts learnt in "
-        "pretraining, and those half known early in it",
+        "Controls: as many random positions (their intervals are over facts, for these draws), another fact's name, facts learnt "
+        "in pretraining, and those half known early in it",
         (pathway.random_positions, pathway.other_name, pathway.pretrained_facts),
     ),
     "new_form": Kind(
