@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic_core import PydanticCustomError
 
 from stages.params import UserError
 
@@ -188,8 +189,18 @@ class Setup(Section):
     leave_out: list[Name]  # prompts of its experiments that are not asked here
 
 
+def number_or_auto(value: object) -> object:
+    if value == "auto" or (type(value) is int and value >= 1):
+        return value
+    raise PydanticCustomError("token_budget", "valid: a number of tokens, at least 1, or 'auto'")
+
+
+# Tokens of one pass; auto: what fits the free memory of the device (stages/evaluation/budgets.py).
+TokenBudget = Annotated[int | str, PlainValidator(number_or_auto)]
+
+
 class GraftSettings(Section):
-    token_budget: Count
+    token_budget: TokenBudget
     directions: Annotated[list[Literal["ab", "ba"]], Field(min_length=1)]
     draws: Count
     half_known_share: Annotated[float, Field(gt=0, lt=1)]

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoTokenizer, PreTrainedModel
 
 from stages.grafting.schemes import RECIPIENT
@@ -58,9 +59,10 @@ def is_adapter(folder: Path) -> bool:
 
 
 def load_models(
-    recipient: Path, donors: dict[str, Path]
+    recipient: Path, donors: dict[str, Path], dtype: str, device: torch.device
 ) -> tuple[PreTrainedModel, dict[str, PreTrainedModel | str], dict[str, Any]]:
-    """(recipient, donors, tokenizers), as GraftedModel takes them. An adapter stays a folder, which the engine keeps low-rank.
+    """(recipient, donors, tokenizers), as GraftedModel takes them. An adapter stays a folder, which the engine keeps low-rank
+    beside the recipient. Each model goes to the device before the next one is read: the host never holds two for a GPU.
 
     Raises:
         UserError: the recipient is an adapter.
@@ -69,7 +71,8 @@ def load_models(
         raise UserError(
             f"--models: the setup's recipient, {recipient}, is an adapter; it must be a whole model"
         )
-    model, tokenizer = load_model(recipient)
+    model, tokenizer = load_model(recipient, dtype)
+    torch.nn.Module.to(model, device)
     tokenizers = {RECIPIENT: tokenizer}
     loaded: dict[str, PreTrainedModel | str] = {}
     for name, folder in donors.items():
@@ -78,5 +81,6 @@ def load_models(
             if (folder / "tokenizer_config.json").exists():
                 tokenizers[name] = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         else:
-            loaded[name], tokenizers[name] = load_model(folder)
+            donor, tokenizers[name] = load_model(folder, dtype)
+            loaded[name] = torch.nn.Module.to(donor, device)
     return model, loaded, tokenizers

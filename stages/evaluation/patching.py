@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from stages.evaluation.experiments import Patch
 from stages.grafting import Prompt
 from stages.grafting.families import family_of
+from stages.grafting.model import LOGITS_AT_ONCE
 from stages.grafting.notation import contains, parse_positions
 from stages.grafting.scores import Scores, ScoreTable, measure
 
@@ -63,16 +64,21 @@ def residuals(model: PreTrainedModel, tokens: Tensor) -> list[States]:
 def patched_logits(
     recipient: PreTrainedModel,
     tokens: Tensor,
-    streams: Sequence[States],
+    streams: Sequence[Float[Tensor, "prompt token width"]],
     places: Mapping[int, Bool[Tensor, "row token"]],
     n_reads: int,
 ) -> Float[Tensor, "row read vocab"]:
-    """Logits of the last n_reads tokens, with the donor's stream behind each layer of `places` where the mask is true."""
+    """Logits of the last n_reads tokens, with the donor's stream behind each layer of `places` where the mask is true.
+
+    streams: of each prompt once; its rows, one a patch, lie together. They are repeated a layer at a time: all layers at once
+    would be the most memory that a pass takes.
+    """
 
     def overwrite(layer: int, stream: States) -> States:
         if layer not in places:
             return stream
-        return torch.where(places[layer][..., None], streams[layer], stream)
+        donors = streams[layer].repeat_interleave(len(tokens) // len(streams[layer]), dim=0)
+        return torch.where(places[layer][..., None], donors, stream)
 
     with hooked(recipient, overwrite):
         return recipient(input_ids=tokens, use_cache=False, logits_to_keep=n_reads).logits
@@ -89,6 +95,11 @@ def patched_tokens(prompt: Prompt, patch: Patch) -> list[bool]:
     ] + [False] * (len(prompt.target) - 1)
 
 
+def patched_sizes(prompts: Sequence[Prompt], patches: Sequence[Patch]) -> list[int]:
+    """Tokens that each prompt takes: once a patch."""
+    return [(len(prompt.tokens) + len(prompt.target) - 1) * len(patches) for prompt in prompts]
+
+
 @torch.no_grad()
 def score_patches(
     recipient: PreTrainedModel,
@@ -96,14 +107,16 @@ def score_patches(
     prompts: Sequence[Prompt],
     patches: Sequence[Patch],
     token_budget: int,
-    progress: Callable[[int], object] = lambda n_prompts: None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Scores:
     """Score every prompt's target under every patch, as the engine scores schemes.
 
     The donor's streams are of its own run over the same prompt, the target fed back as in the patched run.
-    token_budget: tokens in one pass. progress: called with the number of prompts of each pass.
+    token_budget: tokens in one pass, on the models' device. progress: called with (prompts done, prompts in all).
     """
+    device, done = recipient.device, 0
     table = ScoreTable([tuple(prompt.target) for prompt in prompts], len(patches))
+    most_reads = LOGITS_AT_ONCE // recipient.config.vocab_size  # the engine's own bound, of patched rows too
     foils = torch.tensor([-1 if prompt.foil is None else prompt.foil for prompt in prompts])
 
     def shape(place: int) -> tuple[int, int]:
@@ -111,26 +124,34 @@ def score_patches(
 
     for (length, n_steps), alike in groupby(sorted(range(len(prompts)), key=shape), key=shape):
         places = list(alike)
-        size = max(1, token_budget // ((length + n_steps - 1) * len(patches)))
+        rows = min(token_budget // (length + n_steps - 1), most_reads // n_steps)
+        size = max(1, rows // len(patches))
         for start in range(0, len(places), size):
             batch = places[start : start + size]
-            tokens = torch.tensor([[*prompts[place].tokens, *prompts[place].target[:-1]] for place in batch])
+            tokens = torch.tensor(
+                [[*prompts[place].tokens, *prompts[place].target[:-1]] for place in batch], device=device
+            )
             masks = torch.tensor(
                 [patched_tokens(prompts[place], patch) for place, patch in product(batch, patches)]
             )
-            repeated = [stream.repeat_interleave(len(patches), dim=0) for stream in residuals(donor, tokens)]
             behind = {
-                layer: masks
-                & torch.tensor([layer in patch.layers for patch in patches] * len(batch))[:, None]
+                layer: (
+                    masks & torch.tensor([layer in patch.layers for patch in patches] * len(batch))[:, None]
+                ).to(device)
                 for layer in sorted({layer for patch in patches for layer in patch.layers})
             }
             logits = patched_logits(
-                recipient, tokens.repeat_interleave(len(patches), dim=0), repeated, behind, n_steps
+                recipient,
+                tokens.repeat_interleave(len(patches), dim=0),
+                residuals(donor, tokens),
+                behind,
+                n_steps,
             )
             numbers = torch.tensor(batch).repeat_interleave(len(patches) * n_steps)
             steps = torch.arange(n_steps).repeat(len(batch) * len(patches))
             reading = measure(logits.flatten(0, 1).float(), table.targets[numbers, steps], foils[numbers])
             order = torch.arange(len(numbers)).reshape(len(batch), len(patches), n_steps)
             table.enter(torch.tensor(batch), [(torch.arange(len(batch)), order)], reading)
-            progress(len(batch))
+            done += len(batch)
+            progress(done, len(prompts))
     return table.scores()

@@ -6,10 +6,12 @@ from typing import Any
 
 import pandas as pd
 import torch
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from stages.evaluation.experiments import Case, random_like
+from stages.evaluation.budgets import within_memory
+from stages.evaluation.chunks import Chunk, Progress, cut
+from stages.evaluation.experiments import Patch, random_like
+from stages.evaluation.patching import patched_sizes, score_patches
 from stages.evaluation.prompts import with_random_positions
 from stages.grafting import GraftedModel, Prompt, Scheme
 from stages.grafting.families import family_of
@@ -17,6 +19,7 @@ from stages.grafting.leaves import transposed_weight
 from stages.grafting.parts import anatomy_of, leaves_of, linear_parts
 from stages.grafting.routes import Slot
 from stages.grafting.scores import Scores
+from stages.params import UserError
 
 # Attention within a packed prompt is quadratic in its nodes, what schemes share only linear: on two cores, 100 to 200 nodes cost
 # least for maps of 50 to 100 schemes, twice as many 20 % more.
@@ -39,45 +42,87 @@ def cell_sizes(model: PreTrainedModel) -> dict[Slot, int]:
     return sizes
 
 
-def chunks(grafted: GraftedModel, schemes: Sequence[Scheme], prompt: Prompt) -> Iterator[list[Scheme]]:
-    """Schemes in their order, as many at once as fit into NODES_AT_ONCE nodes of this prompt (at least one)."""
+def parts(
+    grafted: GraftedModel, schemes: Sequence[Scheme], prompt: Prompt
+) -> Iterator[tuple[tuple[Scheme, ...], int]]:
+    """(schemes, nodes): schemes in their order, as many at once as fit into NODES_AT_ONCE nodes of this prompt (at least one)."""
     pre, alone = Scheme("PRE"), grafted.node_counts([prompt], [Scheme("PRE")])[0]
-    chunk: list[Scheme] = []
+    part: list[Scheme] = []
     nodes = alone
     for scheme in schemes:
         added = grafted.node_counts([prompt], [pre, scheme])[0] - alone
-        if chunk and nodes + added > NODES_AT_ONCE:
-            yield chunk
-            chunk, nodes = [], alone
-        chunk.append(scheme)
+        if part and nodes + added > NODES_AT_ONCE:
+            yield tuple(part), nodes
+            part, nodes = [], alone
+        part.append(scheme)
         nodes += added
-    if chunk:
-        yield chunk
+    if part:
+        yield tuple(part), nodes
 
 
-def score_cases(
-    grafted: GraftedModel, prompts: Sequence[Prompt], cases: Sequence[Case], token_budget: int, label: str
-) -> Scores:
-    """Scores of every prompt under every case, some schemes at a time."""
+def chunks_of(
+    grafted: GraftedModel,
+    parameters: int,
+    experiment: str,
+    prompts: Sequence[Prompt],
+    schemes: Sequence[Scheme],
+    patches: Sequence[Patch],
+) -> list[list[Chunk]]:
+    """The chunks of a question: for each part of its columns, schemes before patches, those of its prompts.
+
+    parameters: of one of the models.
+    """
     longest = max(prompts, key=lambda prompt: len(prompt.tokens))
-    parts = list(chunks(grafted, [case.scheme for case in cases], longest))
-    found = []
-    with tqdm(total=len(prompts) * len(cases), unit="score", desc=label) as bar:
-        for schemes in parts:
-            start = bar.n
-
-            def progress(done: int, _: int, start: int = start, each: int = len(schemes)) -> None:
-                bar.update(start + done * each - bar.n)
-
-            found.append(grafted.score(prompts, schemes, token_budget=token_budget, progress=progress))
-    return joined(found)
+    cuts = [
+        cut(experiment, prompts, part, nodes * parameters) for part, nodes in parts(grafted, schemes, longest)
+    ]
+    if patches:
+        most = max(patched_sizes(prompts, patches))
+        cuts.append(cut(experiment, prompts, tuple(patches), most * parameters))
+    return cuts
 
 
-def joined(scores: Sequence[Scores]) -> Scores:
-    """Scores of the same prompts under some schemes and others as one."""
+def score_chunk(
+    chunk: Chunk,
+    grafted: GraftedModel,
+    models: tuple[PreTrainedModel, PreTrainedModel | None],
+    budget: int,
+    label: str,
+    progress: Progress,
+) -> tuple[Scores, int]:
+    """(scores, the budget they took), as budgets.within_memory. models: the recipient, and the donor of patches.
+
+    Raises:
+        UserError: a score is not a finite number; or out of memory with one prompt a pass.
+    """
+    recipient, donor = models
+    schemes = tuple(column for column in chunk.columns if isinstance(column, Scheme))
+    patches = tuple(column for column in chunk.columns if isinstance(column, Patch))
+
+    def attempt(tokens: int) -> Scores:
+        if donor is not None and patches:
+            return score_patches(recipient, donor, chunk.prompts, patches, tokens, progress)
+        return grafted.score(chunk.prompts, schemes, token_budget=tokens, progress=progress)
+
+    def sizes() -> list[int]:
+        if patches:
+            return patched_sizes(chunk.prompts, patches)
+        return grafted.node_counts(chunk.prompts, schemes)
+
+    label = f"{label}: {chunk.experiment}"
+    try:
+        return within_memory(attempt, budget, sizes, label)
+    except FloatingPointError as error:
+        raise UserError(
+            f"{label}: {error}; models.*.dtype: float32 and bfloat16 have the wider range"
+        ) from error
+
+
+def joined(scores: Sequence[Scores], dim: int = 1) -> Scores:
+    """Scores of the same prompts under some columns and others as one; dim 0: of other prompts under the same columns."""
     return Scores(
         **{
-            field.name: torch.cat([getattr(one, field.name) for one in scores], dim=1)
+            field.name: torch.cat([getattr(one, field.name) for one in scores], dim=dim)
             for field in fields(Scores)
         }
     )

@@ -1,20 +1,40 @@
 """Evaluate a setup: its models, its facts, every experiment, into one per-fact table."""
 
 import argparse
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from stages.evaluation.budgets import starting_budget
+from stages.evaluation.chunks import (
+    Chunk,
+    Progress,
+    discard,
+    finish,
+    folder_of,
+    processes,
+    run_fingerprint,
+)
 from stages.evaluation.experiments import Subject, cases, patches
 from stages.evaluation.models import folders_of, load_models
-from stages.evaluation.patching import score_patches
 from stages.evaluation.prompts import asked, encode_rows
-from stages.evaluation.scoring import cell_sizes, joined, questions, score_cases, score_table
+from stages.evaluation.scoring import (
+    NODES_AT_ONCE,
+    cell_sizes,
+    chunks_of,
+    joined,
+    questions,
+    score_chunk,
+    score_table,
+)
 from stages.facts.tables import read_jsonl
 from stages.grafting import GraftedModel
 from stages.grafting.schemes import RECIPIENT
+from stages.grafting.scores import Scores
 from stages.params import UserError
 
 COLUMNS = [
@@ -23,18 +43,28 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def evaluate(
-    args: argparse.Namespace, settings: Mapping, setup: Mapping, experiments: Mapping
-) -> pd.DataFrame:
-    """The per-fact table of a setup, one row a (experiment, prompt, template, direction, fact, scheme, draw).
+@dataclass(frozen=True)
+class Question:
+    """Prompts of an experiment that are scored alike. rows: of the facts; names: (scheme, draw) of every column."""
 
-    args: the command line (models.py). settings, setup, experiments: sections `graft`, `setups.*` and `experiments.*` of
-    params.yaml. Columns: COLUMNS; log-probabilities in nats; ranks from 1; exact_match is missing where not the whole target
-    was scored.
+    experiment: str
+    rows: list[Mapping]
+    names: list[tuple[str, int]]
+    whole: bool  # targets
+
+
+def evaluate(args: argparse.Namespace, item: Mapping[str, Any]) -> pd.DataFrame | None:
+    """The per-fact table of a setup, one row a (experiment, prompt, template, direction, fact, scheme, draw); None on all
+    processes but the main one, which waits for them.
+
+    args: the command line (models.py). item: its settings, with sections `model`, `graft`, `setup` and `experiments`.
+    Columns: COLUMNS; log-probabilities in nats; ranks from 1; exact_match is missing where not the whole target was scored.
 
     Raises:
-        UserError: donors that are not the setup's, models that do not fit, facts that cannot be asked.
+        UserError: donors that are not the setup's, models that do not fit, facts that cannot be asked, a GPU that is not there
+            or too small.
     """
+    settings, setup, experiments, own = (item[key] for key in ("graft", "setup", "experiments", "model"))
     left = set(setup["leave_out"])
     asked_prompts = [
         name for experiment in experiments.values() for name in experiment["prompts"] if name not in left
@@ -46,7 +76,8 @@ def evaluate(
         settings["directions"],
         setup["halves"],
     )
-    recipient, donors, tokenizers = load_models(recipient_folder, folders)
+    device = processes(own["device"]).device
+    recipient, donors, tokenizers = load_models(recipient_folder, folders, own["dtype"], device)
     tokenizer, first = tokenizers[RECIPIENT], next(iter(setup["donors"]))
     prompts = encode_rows(tokenizer, rows)
     try:
@@ -55,31 +86,44 @@ def evaluate(
         evaluated = {name: cases(experiment, subject) for name, experiment in experiments.items()}
     except ValueError as error:
         raise UserError(str(error)) from error
-    tables = []
+    donor = donors[first]
+    whole_donor = donor if isinstance(donor, PreTrainedModel) else None
+
+    parameters = recipient.num_parameters()
+    tasks: list[tuple[Question, list[list[Chunk]]]] = []
     for name, experiment in experiments.items():
-        columns = [(case.scheme.name, case.draw) for case in evaluated[name]]
+        wanted = patches(experiment, recipient.config.num_hidden_layers)
+        if wanted and whole_donor is None:
+            raise UserError(f"setups.{args.setup}: donor {donor} is an adapter; patching needs a whole model")
+        names = [(case.scheme.name, case.draw) for case in evaluated[name]]
+        names += [(patch.name, 0) for patch in wanted]
+        schemes = [case.scheme for case in evaluated[name]]
         for asked_rows, engine_prompts, whole in questions(experiment, rows, prompts, settings):
-            budget, label = settings["token_budget"], f"{args.setup}: {name}"
-            scores = [score_cases(grafted, engine_prompts, evaluated[name], budget, label)]
-            names = columns
-            wanted = patches(experiment, recipient.config.num_hidden_layers)
-            if wanted:
-                donor = donors[first]
-                if not isinstance(donor, PreTrainedModel):
-                    raise UserError(
-                        f"setups.{args.setup}: donor {donor} is an adapter; patching needs a whole model"
-                    )
-                with tqdm(total=len(engine_prompts), unit="prompt", desc=f"{args.setup}: patches") as bar:
-                    scores.append(score_patches(recipient, donor, engine_prompts, wanted, budget, bar.update))
-                names = columns + [(patch.name, 0) for patch in wanted]
-            table = score_table(asked_rows, names, joined(scores), tokenizer, whole)
-            tables.append(table.assign(experiment=name))
-    scores = pd.concat(tables, ignore_index=True)
+            question = Question(name, asked_rows, names, whole)
+            tasks.append((question, chunks_of(grafted, parameters, name, engine_prompts, schemes, wanted)))
+
+    chunks = [chunk for _, blocks in tasks for block in blocks for chunk in block]
+    budget = starting_budget(settings["token_budget"], recipient, device, NODES_AT_ONCE)
+
+    def score(chunk: Chunk, progress: Progress) -> Scores:
+        nonlocal budget
+        scores, budget = score_chunk(chunk, grafted, (recipient, whole_donor), budget, args.setup, progress)
+        return scores
+
+    run = run_fingerprint(item, {RECIPIENT: recipient_folder, **folders}, device)
+    found = finish(chunks, folder_of(args.out), run, score, args.setup)
+    if found is None:
+        return None
+    following = iter(found)
+    tables = []
+    for question, blocks in tasks:
+        scores = joined([joined([next(following) for _ in block], dim=0) for block in blocks])
+        table = score_table(question.rows, question.names, scores, tokenizer, question.whole)
+        tables.append(table.assign(experiment=question.experiment))
+    table = pd.concat(tables, ignore_index=True)
     if setup.get("facts") == "half_known":
-        scores = half_known(scores, settings["half_known_share"])
-    return scores.assign(model=args.model, seed=args.seed, setup=args.setup, dataset=setup["dataset"])[
-        COLUMNS
-    ]
+        table = half_known(table, settings["half_known_share"])
+    return table.assign(model=args.model, seed=args.seed, setup=args.setup, dataset=setup["dataset"])[COLUMNS]
 
 
 def half_known(table: pd.DataFrame, share: float) -> pd.DataFrame:
@@ -92,9 +136,12 @@ def half_known(table: pd.DataFrame, share: float) -> pd.DataFrame:
 
 
 def write_table(args: argparse.Namespace, scores: pd.DataFrame) -> None:
-    """Write the per-fact table, and say so with the number that matters."""
+    """Write the per-fact table, whole or not at all, and say so with the number that matters. Its chunks go away."""
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    scores.to_parquet(args.out, index=False)
+    part = args.out.with_name(args.out.name + ".part")
+    scores.to_parquet(part, index=False)
+    os.replace(part, args.out)
+    discard(folder_of(args.out))
     knows = (scores.loc[scores["scheme"] == "SFT", "target_rank"] <= 5).mean()
     print(
         f"graft: {args.out}: {len(scores):,} rows, {scores['fact_id'].nunique()} facts under every scheme; "

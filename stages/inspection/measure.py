@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from stages.evaluation.scoring import chunks, joined
+from stages.evaluation.scoring import joined, parts
 from stages.grafting import GraftedModel, Prompt, Scheme, parse_scheme
 from stages.grafting.scores import Scores
 
@@ -53,7 +53,7 @@ def score_map(grafted: GraftedModel, prompt: Prompt, donor: str) -> CellMap:
     found = []
     with tqdm(total=len(asked) * len(schemes), unit="cell", desc="map", delay=PATIENCE) as bar:
         # The first token's prompt has the most nodes: all others share the tokens before theirs.
-        for some in chunks(grafted, schemes, asked[0]):
+        for some, _ in parts(grafted, schemes, asked[0]):
 
             def progress(done: int, _: int, start: int = bar.n, each: int = len(some)) -> None:
                 bar.update(start + done * each - bar.n)

@@ -34,6 +34,9 @@ def set_up(seed: int, threads: int | None) -> None:
     set_seed(seed)
     if threads is not None:
         torch.set_num_threads(threads)
+    os.environ.setdefault(
+        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+    )  # without it cuBLAS refuses to be deterministic
     torch.use_deterministic_algorithms(True)
     logging.set_verbosity_error()  # of transformers' notices
     logging.disable_progress_bar()  # of loading and saving; the Trainer's own bar stays
@@ -109,8 +112,11 @@ def _with_loading_info(path: Path, **options: Any) -> tuple[PreTrainedModel, dic
 
 def weights_digest(path: Path) -> str:
     """One hash over the weight files of a model directory."""
-    files = sorted(path.glob("*.safetensors"))
-    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
+    digests = []
+    for file in sorted(path.glob("*.safetensors")):
+        with file.open("rb") as opened:  # read in pieces: a file of a big model has gigabytes
+            digests.append(hashlib.file_digest(opened, "sha256").digest())
+    return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

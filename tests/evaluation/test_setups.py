@@ -10,9 +10,8 @@ import torch
 from stages.analysis.tables import check_scores
 from stages.checking.setups import scheme_names
 from stages.evaluation import scoring
-from stages.evaluation.experiments import Case
 from stages.evaluation.prompts import asked, encode_rows
-from stages.evaluation.scoring import chunks, score_cases
+from stages.evaluation.scoring import joined, parts
 from stages.evaluation.setups import COLUMNS
 from stages.grafting import GraftedModel, parse_scheme
 from stages.grafting.families import family_of
@@ -126,13 +125,12 @@ def test_schemes_scored_some_at_a_time_score_as_they_do_together(folder, tokeniz
         "SFT",
         *(f"{name}@{at}[{layer}]" for at in ("LT", "FE") for name in "qkvo" for layer in range(3)),
     ]
-    cases = [Case(parse_scheme(text, donor="sft")) for text in texts]
-    schemes = [case.scheme for case in cases]
+    schemes = [parse_scheme(text, donor="sft") for text in texts]
     longest = max(prompts, key=lambda prompt: len(prompt.tokens))
-    parts = list(chunks(grafted, schemes, longest))
-    assert len(parts) > 1 and [scheme for part in parts for scheme in part] == schemes
+    some = [part for part, _ in parts(grafted, schemes, longest)]
+    assert len(some) > 1 and [scheme for part in some for scheme in part] == schemes
     together = grafted.score(prompts, schemes)
-    apart = score_cases(grafted, prompts, cases, token_budget=500, label="")
+    apart = joined([grafted.score(prompts, part, token_budget=500) for part in some])
     assert together.target_logprob.std(dim=1).min() > 1e-3
     assert torch.allclose(apart.target_logprob, together.target_logprob, atol=1e-5)
     assert torch.equal(apart.target_rank, together.target_rank)
