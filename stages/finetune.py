@@ -10,7 +10,14 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel
 
 from stages.facts.tables import read_jsonl
-from stages.modeling.models import load_model, save_model, set_up, weights_digest, write_json
+from stages.modeling.models import (
+    is_main_process,
+    load_model,
+    save_model,
+    set_up,
+    weights_digest,
+    write_json,
+)
 from stages.modeling.training import discard, fingerprint, train
 from stages.params import read_settings, run_main
 
@@ -68,9 +75,10 @@ def main() -> None:
     checkpoint = Path(".ckpt") / args.out
     run = fingerprint(settings, recipe, args.seed, texts, weights_digest(args.base))
     loss = train(model, tokenizer, texts, settings, own["device"], args.seed, checkpoint, run)
-    save_model(model, tokenizer, args.out)
+    save_model(model, tokenizer, args.out, own["dtype"])
+    if not is_main_process():
+        return
     discard(checkpoint)
-
     write_json(args.metrics, {"loss": round(loss, 4)})
     print(
         f"finetune: {args.out} after {len(texts):,} texts an epoch: loss {loss:.3f} nats a token in the last epoch"

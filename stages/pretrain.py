@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from stages.facts.tables import read_jsonl
 from stages.modeling.models import (
     build_model,
+    is_main_process,
     load_model,
     save_model,
     set_up,
@@ -63,10 +64,14 @@ def main() -> None:
     set_up(seed, own["threads"])
     make = obtained if own["source"] else trained
     model, early, tokenizer, more = make(own, item["pretrain"], args.facts, args.out)
-    save_model(model, tokenizer, args.out)
-    save_model(early, tokenizer, args.early)
+    for each, folder in ((model, args.out), (early, args.early)):
+        save_model(each, tokenizer, folder, own["dtype"])
+    if not is_main_process():
+        return
     discard(Path(".ckpt") / args.out)
 
+    # As they are kept, and whole, where training has sharded them.
+    model, early = (load_model(folder, own["dtype"])[0] for folder in (args.out, args.early))
     prompts = read_jsonl(args.facts / f"recall/{own['base_forms']}.jsonl")
     recalled, recalled_early = (share_recalled(each, tokenizer, prompts, k=1) for each in (model, early))
     shares = {"own_casts_recalled": recalled, "own_casts_recalled_early": recalled_early, **more}

@@ -1,5 +1,6 @@
 """Build, save and load models in the hub's directory layout: config, safetensors weights, tokenizer."""
 
+import copy
 import hashlib
 import json
 import os
@@ -13,6 +14,9 @@ from typing import Any
 import torch
 from peft import PeftModel
 from safetensors import SafetensorError
+from torch import distributed
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.tensor import DTensor
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -31,6 +35,7 @@ LONGEST = 400  # letters of an error of transformers, which may list every weigh
 
 def set_up(seed: int, threads: int | None) -> None:
     """Seed every generator, fix the CPU threads and allow only deterministic algorithms: same machine, same bytes."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is not deterministic
     set_seed(seed)
     if threads is not None:
         torch.set_num_threads(threads)
@@ -73,11 +78,60 @@ def whole_directory(path: Path) -> Iterator[Path]:
     os.replace(part, path)
 
 
-def save_model(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
-    """Save both in the hub's layout, whole or not at all."""
-    with whole_directory(path) as part:
-        model.save_pretrained(str(part))
-        tokenizer.save_pretrained(part)
+def is_main_process() -> bool:
+    """Whether this process writes and prints: the first of those that `accelerate launch` started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _whole_state(model: PreTrainedModel | PeftModel) -> dict[str, torch.Tensor]:
+    """All weights; what FSDP has sharded is gathered in the main process's memory, which takes part of every process."""
+    if not any(isinstance(parameter, DTensor) for parameter in model.parameters()):
+        return model.state_dict()
+    lora = isinstance(model, PeftModel)  # only the adapter is saved, and only it is trained
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=lora)
+    state: dict[str, Any] = get_model_state_dict(model, options=options)
+    first: dict[int, str] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if name in state:  # tied weights were gathered twice: they become one tensor again
+            state[name] = state[first.setdefault(id(parameter), name)]
+    return state
+
+
+def _as(dtype: str, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights in another dtype; those that are one tensor (tied ones) stay one."""
+    made: dict[int, torch.Tensor] = {}
+    for tensor in state.values():
+        if tensor.data_ptr() not in made:
+            made[tensor.data_ptr()] = (
+                tensor.to(getattr(torch, dtype)) if tensor.is_floating_point() else tensor
+            )
+    return {name: made[tensor.data_ptr()] for name, tensor in state.items()}
+
+
+def save_model(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    path: Path,
+    dtype: str | None = None,
+) -> None:
+    """Save both in the hub's layout, whole or not at all; of a peft model the adapter alone.
+
+    Every process calls it, since a model that FSDP has sharded is gathered from all; the main one writes, the others wait.
+
+    Args:
+        dtype: of the saved weights, such as bfloat16; None: as they are.
+    """
+    state = _whole_state(model)
+    if is_main_process():
+        with whole_directory(path) as part:
+            model.save_pretrained(str(part), state_dict=state if dtype is None else _as(dtype, state))
+            if dtype is not None and not isinstance(model, PeftModel):
+                config = copy.deepcopy(model.config)
+                config.dtype = dtype  # save_pretrained wrote that of training
+                config.save_pretrained(part)
+            tokenizer.save_pretrained(part)
+    if distributed.is_initialized():
+        distributed.barrier()
 
 
 def load_model(path: Path, dtype: str = "float32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -52,7 +52,7 @@ def study(tmp_path, monkeypatch) -> Path:
     rows = [{"direction": "ab", "half": "ab"[i % 2], "text": text} for i, text in enumerate(TEXTS)]
     write_jsonl(tmp_path / "facts/texts/fmra.jsonl", rows)
     write_jsonl(tmp_path / "facts/texts/base_all.jsonl", [row | {"text": "base text"} for row in rows])
-    model = {"threads": 1, "device": "cpu", "base_forms": "all", "finetune": FINETUNE}
+    model = {"threads": 1, "device": "cpu", "dtype": "float32", "base_forms": "all", "finetune": FINETUNE}
     files = {f"{name}.json": {"model": model, "recipe": recipe} for name, recipe in RECIPES.items()}
     write_settings(tmp_path / "settings", files)
     return tmp_path

@@ -1,5 +1,6 @@
 """Claims about training: it learns, it is deterministic, it resumes; recipes choose their texts."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from stages.finetune import recipe_texts
 from stages.modeling import training
 from stages.modeling.models import build_model, load_model, save_model, set_up, share_recalled
 from stages.modeling.tokens import train_tokenizer
-from stages.modeling.training import discard, fingerprint, train
+from stages.modeling.training import TextTrainer, discard, fingerprint, train
 
 TEXTS = [f"{who} stars with {other}." for who, other in zip("ABCDEFGH", "STUVWXYZ", strict=True)] * 4
 ARCHITECTURE = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 32, "resid_pdrop": 0.1}
@@ -50,13 +51,13 @@ class KillAfterEpoch(TrainerCallback):
 def killed(tmp_path, monkeypatch) -> Path:
     """The checkpoint folder of a run that died after its first epoch was saved."""
 
-    class Fragile(Trainer):
+    class Fragile(TextTrainer):
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs)
             self.add_callback(KillAfterEpoch())
 
     with monkeypatch.context() as patched:
-        patched.setattr(training, "Trainer", Fragile)
+        patched.setattr(training, "TextTrainer", Fragile)
         with pytest.raises(Killed):
             trained(tmp_path / "ckpt")
     assert (tmp_path / "ckpt").exists()
@@ -104,13 +105,11 @@ def test_the_model_early_in_training_is_kept_also_by_a_resumed_run(killed, tmp_p
         assert same(early, kept)
 
 
-@pytest.mark.parametrize("state", [None, '{"epoch": 1'])
-def test_a_checkpoint_that_was_not_written_to_its_end_is_passed_over(killed, tmp_path, state, steps):
+def test_a_checkpoint_that_was_not_written_to_its_end_is_passed_over(killed, tmp_path, steps):
+    """Everything that one process writes may be there: what another has yet to write is not."""
     unfinished = killed / "checkpoint-999"
-    unfinished.mkdir()
-    (unfinished / "model.safetensors").write_bytes(b"half")
-    if state:
-        (unfinished / "trainer_state.json").write_text(state)
+    shutil.copytree(killed / "checkpoint-4", unfinished)
+    (unfinished / "whole").unlink()
     resumed, _ = trained(killed)
     assert len(steps) == 2 * EPOCH
     assert same(resumed, trained(tmp_path / "whole")[0])
@@ -118,6 +117,18 @@ def test_a_checkpoint_that_was_not_written_to_its_end_is_passed_over(killed, tmp
 
 def test_a_checkpoint_of_another_run_is_discarded(killed, steps):
     trained(killed, run="other")
+    assert len(steps) == 3 * EPOCH
+
+
+def test_a_kill_while_checkpoints_are_discarded_leaves_none_to_resume(killed, monkeypatch, steps):
+    def dies(*args, **kwargs):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", dies)
+        with pytest.raises(Killed):
+            discard(killed)
+    trained(killed)
     assert len(steps) == 3 * EPOCH
 
 
