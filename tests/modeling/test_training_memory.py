@@ -59,7 +59,7 @@ def measured(queue, width: int, texts: int, lora: bool, settings: dict, folder: 
 )
 def test_the_estimate_is_near_the_measured_peak(tmp_path, width, texts, lora, settings, most):
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["test_memory", "training_jobs"])
+    context.set_forkserver_preload(["test_training_memory", "training_jobs"])
     queue = context.Queue()
     process = context.Process(target=measured, args=(queue, width, texts, lora, settings, tmp_path))
     process.start()
