@@ -18,6 +18,7 @@ study:
   seeds: [0]
   recipes: [fmra]
   setups: []
+  own: []
   repeats: {models: [], seeds: [], recipes: []}
   new_form: {models: [], recipes: [], setups: []}
 summarize: {resamples: 200, seed: 0, maps: {}}
