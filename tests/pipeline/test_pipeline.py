@@ -1,19 +1,15 @@
 """Claims about the pipeline as a whole, at smoke size, in copies in temporary directories."""
 
-import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from stages.facts.own import read_own
-from stages.params import read_yaml
 from stages.quick import NOTHING_MORE, change_params, dvc, make_copy
-from stages.study import summary_items
 
 ROOT = Path(__file__).parents[2]
 QUICK_TRAINING = {
@@ -219,33 +215,6 @@ def test_facts_that_no_recipe_trains_on_are_read_and_nothing_else_runs(study):
     done = dvc(study, "repro", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert "facts.csv, line 43: column 'invention' is empty" in done.stdout and "Traceback" not in done.stdout
     assert re.findall(r"Running stage '([^']+)'", done.stdout) == ["check_params"]
-
-
-def test_make_repro_runs_everything_that_the_study_lists_and_claims_are_judged_on_it(tmp_path):
-    copy = tmp_path / "study"
-    make_copy(ROOT, copy, WHOLE, cache=Path("../cache"))
-    (copy / ".venv").mkdir()
-    (copy / ".venv/ready").touch()  # the environment is the one that runs the tests
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    done = subprocess.run(
-        ["make", "repro"],
-        cwd=copy,
-        env=os.environ | {"PATH": path, "PYTHONPATH": str(copy)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
-    study = read_yaml(copy / "params.yaml")["study"]
-    listed = {f"{model}-{seed}/{setup}.csv" for model, seed, setup in summary_items(study)}
-    summaries = copy / "results/summary"
-    assert {str(path.relative_to(summaries)) for path in summaries.glob("*/*")} == listed and len(
-        listed
-    ) == 13
-    verdicts = pd.concat(pd.read_csv(path) for path in (copy / "results/verdicts").iterdir())
-    assert set(verdicts["model"]) == {"tiny-gpt2", "tiny-gpt2-new"} and set(verdicts["seed"]) == {0, 1}
-    assert "C14" in set(verdicts["claim"])
-    assert dvc(copy, "status", capture_output=True).stdout.strip() == "Data and pipelines are up to date."
 
 
 def test_two_runs_from_scratch_give_the_same_bytes(finished, tmp_path):
