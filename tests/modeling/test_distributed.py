@@ -227,7 +227,7 @@ def test_the_stages_under_two_processes_write_and_print_once_what_they_do_under_
     folder, printed = two
     monkeypatch.chdir(tmp_path)
     for job in stage_jobs(stage):
-        run_stage(**job)
+        run_stage(job["stage"], job["arguments"])
     told = [
         line for line in capfd.readouterr().out.splitlines() if line.startswith(("finetune:", "pretrain:"))
     ]
