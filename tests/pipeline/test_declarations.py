@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from closure import ROOT, import_closure
+from dvc.utils.serialize import load_yaml, modify_yaml
 
 from stages.check_params import SETUPS_NEED_PARTS, SETUPS_NEED_RECIPES, read_libraries
 from stages.params import read_yaml
@@ -163,3 +164,13 @@ def test_committed_results_were_made_by_the_committed_code():
                     if not (path.startswith("runs/") and state in ("deleted", "not in cache"))
                 ]
     assert not stale, "run `dvc repro` and commit dvc.lock, results and figures:\n" + "\n".join(stale)
+
+
+def test_dvc_can_read_the_params_it_has_changed_itself(tmp_path):
+    """`dvc exp run -S` writes params.yaml anew, without the quotes around strings, and reads it with another parser."""
+    path = tmp_path / "params.yaml"
+    path.write_text((ROOT / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    with modify_yaml(str(path)) as params:
+        params["study"]["models"] = ["gpt2-xl"]
+    changed = load_yaml(str(path))
+    assert changed == PARAMS | {"study": PARAMS["study"] | {"models": ["gpt2-xl"]}}
