@@ -64,7 +64,7 @@ def value_axis(panels: Iterable[Axes], rows: pd.DataFrame, metric: str, *, uprig
     bounded = metric.endswith("accuracy") or metric == "mean_probability"
     ends = rows[["low", "high"]].to_numpy(float)
     ends = np.array([0.0]) if bounded else ends[np.isfinite(ends)]
-    low, high = min(0.0, *ends), max(1.0, *ends)
+    low, high = min([0.0, *ends]), max([1.0, *ends])  # where no interval is finite, 0 to 1
     room = 0.04 * (high - low)  # an interval that ends at 1 is seen to end there
     for axes in panels:
         limits = (low - room if low < 0 else 0, high + room)

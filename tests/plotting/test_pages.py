@@ -34,6 +34,18 @@ def test_every_text_can_be_read_and_every_panel_says_its_n(whole_study, study, r
         assert all("n = " in axes.get_title(loc="right") or "n = 120" in texts_of(axes) for axes in panels)
 
 
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_page_is_drawn_where_the_finetuned_model_knows_no_more_than_its_base(
+    whole_study, study, render, name
+):
+    study["models"], study["new_form"]["models"] = study["models"][:1], study["new_form"]["models"][:1]
+    summaries = whole_study()
+    undefined = summaries["metric"].str.startswith("recovered")
+    assert undefined.any()
+    summaries.loc[undefined, ["estimate", "low", "high"]] = np.nan
+    render(name, summaries)
+
+
 def texts_of(axes) -> list[str]:
     return [text.get_text() for text in axes.texts]
 
