@@ -76,7 +76,9 @@ def write_weights(folder: Path, model: PreTrainedModel) -> None:
         weights = {name.removeprefix("transformer."): tensor for name, tensor in weights.items()}
     weights |= old_buffers(model.config)
     size = sum(tensor.nbytes for tensor in weights.values())
-    save_torch_state_dict(weights, folder, max_shard_size=math.ceil(size * (0.75 if family == "gemma" else 2)))
+    save_torch_state_dict(
+        weights, folder, max_shard_size=math.ceil(size * (0.75 if family == "gemma" else 2))
+    )
 
 
 def old_buffers(config: PretrainedConfig) -> dict[str, torch.Tensor]:

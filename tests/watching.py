@@ -94,4 +94,3 @@ def watch(work: Callable[[], int], log: Path, folder: Path, limit: int) -> tuple
             if ended:
                 return running.result(), stages, disk
             time.sleep(INTERVAL)
-

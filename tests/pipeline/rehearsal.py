@@ -46,7 +46,9 @@ FEWEST = 6  # facts
 COLUMNS = ["model", "stage", "items", "seconds", "slowest_item_seconds", "peak_gb"]
 
 
-def architectures(params: Mapping[str, Any], names: Sequence[str], layers: int | None, small: bool) -> dict[str, dict]:
+def architectures(
+    params: Mapping[str, Any], names: Sequence[str], layers: int | None, small: bool
+) -> dict[str, dict]:
     """What params.yaml says of the models, but for the number of layers (None: all) and, if small, the width."""
     made = {}
     for name in names:
@@ -75,6 +77,7 @@ def rehearsed(
         early = params["models"][name]["source"]["early"]
         changes[f"models.{name}.source"] = {"model": str(folders / name), "early": early}
         changes[f"models.{name}.architecture"] = architecture
+        changes[f"models.{name}.device"] = "cpu"  # what is measured is this machine's memory
         changes[f"models.{name}.finetune.num_train_epochs"] = epochs
     return changes
 
@@ -111,7 +114,10 @@ def repro(copy: Path, limit: int, *target: str) -> tuple[list[Watched], int]:
     with log.open("wb") as out:
         try:
             code, stages, disk = watch(
-                lambda: dvc(copy, "repro", *target, stdout=out, stderr=out).returncode, log, copy.parent, limit
+                lambda: dvc(copy, "repro", *target, stdout=out, stderr=out).returncode,
+                log,
+                copy.parent,
+                limit,
             )
         except OverMemory as error:
             raise UserError(f"rehearsal: {error}") from error
@@ -128,7 +134,11 @@ def missing(copy: Path) -> list[str]:
     files = [
         *(f"results/verdicts/{model}-{seed}.csv" for model in study["models"] for seed in study["seeds"]),
         *(f"results/metrics/pretrain/{model}.json" for model in study["models"]),
-        *(f"results/metrics/graft/{model}-{seed}.json" for model in study["models"] for seed in study["seeds"]),
+        *(
+            f"results/metrics/graft/{model}-{seed}.json"
+            for model in study["models"]
+            for seed in study["seeds"]
+        ),
         *(f"figures/{name}.png" for name in drawn_figures(params["render_figures"]["figures"], study)),
         *("results/report.html", "results/verdicts.md"),
     ]
@@ -168,13 +178,21 @@ def rehearse(args: argparse.Namespace, work: Path) -> None:
     params, begun = read_yaml(Path("params.yaml")), time.monotonic()
     shapes = architectures(params, args.models, args.layers, args.shrink)
     needed, free = disk_needed(params, shapes), shutil.disk_usage(work).free
-    print(f"rehearsal: up to {needed / GB:.1f} GB on the disk; {free / GB:.1f} GB are free at {work}", flush=True)
+    print(
+        f"rehearsal: up to {needed / GB:.1f} GB on the disk; {free / GB:.1f} GB are free at {work}",
+        flush=True,
+    )
     if needed > free:
-        raise UserError(f"--folder {args.folder}: too little room; give another, or fewer --models or --layers")
+        raise UserError(f"{work}: too little room; give another --folder, fewer --models or --layers")
     write_checkpoints(params, shapes, work / "models")
     print(f"rehearsal: checkpoints written in {time.monotonic() - begun:.0f} s", flush=True)
     copy = work / "study"
-    make_copy(Path.cwd(), copy, rehearsed(params, shapes, work / "models", args.facts, args.epochs), Path("../cache"))
+    make_copy(
+        Path.cwd(),
+        copy,
+        rehearsed(params, shapes, work / "models", args.facts, args.epochs),
+        Path("../cache"),
+    )
     stages, disk = repro(copy, int(args.memory * GB))
     minutes = (time.monotonic() - begun) / 60
     table = table_of(stages, args.models)
@@ -191,7 +209,9 @@ def rehearse(args: argparse.Namespace, work: Path) -> None:
         table.to_csv(args.record, index=False)
 
 
-def graft_alone(copy: Path, name: str, settings: Mapping[str, Any], models: Mapping[str, Path], limit: int) -> Watched:
+def graft_alone(
+    copy: Path, name: str, settings: Mapping[str, Any], models: Mapping[str, Path], limit: int
+) -> Watched:
     """Run the stage graft by itself, as dvc.yaml does: what it took.
 
     Raises:
@@ -229,7 +249,12 @@ def full_depth(args: argparse.Namespace, work: Path) -> None:
     base, other = work / "models" / DEEP, work / "models/neighbour"
     write_neighbour(base, other, NOISE, params["models"][DEEP]["dtype"])
     copy = work / "study"
-    make_copy(Path.cwd(), copy, rehearsed(params, shapes, work / "models", args.facts, args.epochs), Path("../cache"))
+    make_copy(
+        Path.cwd(),
+        copy,
+        rehearsed(params, shapes, work / "models", args.facts, args.epochs),
+        Path("../cache"),
+    )
     limit = int(args.memory * GB)
     repro(copy, limit, "generate_facts")
     for setup, experiment in (("fmra", "positions"), ("maps", "position_layer")):
@@ -255,7 +280,9 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     Raises:
         UserError: names the option, the value and the valid choices.
     """
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--models", nargs="+", default=list(MODELS), metavar="MODEL")
     parser.add_argument("--layers", type=int, default=2, help="of every model")
     parser.add_argument("--facts", type=int, default=6, help="of each dataset; the bases know two more")
@@ -263,7 +290,11 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--memory", type=float, default=24.0, help="GB that all processes together may take")
     parser.add_argument("--shrink", action="store_true", help="tiny widths, to try the command itself")
     parser.add_argument("--full-depth", action="store_true", help=f"{DEEP} with all its layers, graft alone")
-    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="where the copy lives meanwhile")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="work here and leave all there, so that a second run goes on (default: a temporary folder)",
+    )
     parser.add_argument("--record", type=Path, help="csv for the table of a run without fault")
     args = parser.parse_args(words)
     for name in args.models:
@@ -273,15 +304,18 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         raise UserError(f"--layers is {args.layers}; at least 2: schemes take the second half of the layers")
     if args.facts < FEWEST:
         raise UserError(f"--facts is {args.facts}; at least {FEWEST}: every half needs foils")
-    if not args.folder.is_dir():
-        raise UserError(f"--folder {args.folder}: no such folder")
     return args
 
 
 def main() -> None:
     args = arguments()
-    with tempfile.TemporaryDirectory(prefix="rehearsal-", dir=args.folder) as work:
-        (full_depth if args.full_depth else rehearse)(args, Path(work))
+    run = full_depth if args.full_depth else rehearse
+    if args.folder:
+        args.folder.mkdir(parents=True, exist_ok=True)
+        run(args, args.folder.resolve())
+    else:
+        with tempfile.TemporaryDirectory(prefix="rehearsal-") as work:
+            run(args, Path(work))
 
 
 if __name__ == "__main__":
