@@ -8,7 +8,7 @@ SEED ?= 1
 FACTS ?= examples/inventors
 MODEL ?= tiny-gpt2
 
-.PHONY: repro quick own world families check test figures bench browser clean lock
+.PHONY: repro quick own world families check test figures bench browser rehearsal clean lock
 
 # DVC runs one stage at a time. The items of one kind need nothing of each other, so JOBS of them run side by side, each as
 # `dvc repro --single-item`; what has not changed is not started. The last line runs, or finds done, everything else.
@@ -49,6 +49,10 @@ bench: $(READY)  ## times, memory and bfloat16 of the engine, in results/bench; 
 
 browser: $(READY)  ## the report in headless Chromium, which is no Python package (Debian: apt-get install chromium), at desk and phone widths
 	python tests/reporting/browser.py results/report.html
+
+rehearsal: $(READY)  ## the paper's run, offline: its four models at full width with random weights and few layers; then GPT-2 XL whole, graft alone
+	PYTHONPATH=tests python tests/pipeline/rehearsal.py
+	PYTHONPATH=tests python tests/pipeline/rehearsal.py --full-depth
 
 clean:  ## remove everything made here but the committed results: weights, tables, checkpoints, caches, the environment
 	rm -rf runs .ckpt .quick .own .families .world-* .venv build *.egg-info .dvc/cache .dvc/tmp .pytest_cache .mypy_cache .ruff_cache .hypothesis
