@@ -4,14 +4,16 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import psutil
 
 GB = 10**9
+COLUMNS = ["model", "stage", "items", "seconds", "slowest_item_seconds", "peak_gb"]
 INTERVAL = 0.2  # seconds between two looks
 BETWEEN_WALKS = 5.0  # seconds between two counts of what is on the disk
 STARTED = re.compile(rb"Running stage '([^']+)'")
@@ -94,3 +96,20 @@ def watch(work: Callable[[], int], log: Path, folder: Path, limit: int) -> tuple
             if ended:
                 return running.result(), stages, disk
             time.sleep(INTERVAL)
+
+
+def table_of(stages: Sequence[Watched], models: Sequence[str]) -> pd.DataFrame:
+    """One row a model and kind of stage, then one a stage of the whole study. graft, graft_setups, ...: all graft."""
+    found: dict[tuple[str, str], list[Watched]] = {}
+    for watched in stages:
+        kind, _, item = watched.stage.partition("@")
+        model = next((name for name in models if item.startswith(name)), "all")
+        found.setdefault((model, kind.split("_")[0] if item else kind), []).append(watched)
+    rows = [
+        (
+            *(model, kind, len(items), round(sum(item.seconds for item in items), 1)),
+            *(round(max(item.seconds for item in items), 1), round(max(item.peak for item in items) / GB, 2)),
+        )
+        for (model, kind), items in sorted(found.items(), key=lambda entry: entry[0][0] == "all")
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)

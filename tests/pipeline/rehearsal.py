@@ -5,13 +5,14 @@
 Local checkpoints of the paper's four models, with random weights in bfloat16, full width and vocabulary, few layers, in the hub's
 layout; then the paper's whole study on them (every recipe, part and setup, few facts) through the same dvc.yaml, in a throw-away
 copy of which nothing but params.yaml is changed. It ends with seconds and memory of every kind of stage, and fails where a stage
-fails, a result is missing or not finite, or the processes together take more memory than --memory.
+fails, a result is missing or not finite, or all takes more memory than --memory or more time than --minutes.
 --full-depth: GPT-2 XL with all its layers, scored by the stage graft on E1 and on the map of positions by layers. No training.
 The scores mean nothing: the weights are random.
 """
 
 import argparse
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -25,7 +26,7 @@ from typing import Any
 import pandas as pd
 from made_up_checkpoints import LAYERS, config_of, shrunk, write_checkpoint, write_neighbour
 from transformers import AutoTokenizer
-from watching import GB, OverMemory, Watched, watch
+from watching import GB, OverMemory, Watched, table_of, watch
 
 from stages.evaluation.memory import built
 from stages.facts.real import make_world
@@ -43,7 +44,6 @@ DEEP = "gpt2-xl"  # of --full-depth
 NOISE = 0.02  # of the second model of --full-depth, as a share of the spread of each weight tensor
 CHECKPOINT = 12  # bytes a parameter of a training checkpoint: weights and AdamW's moments in float32
 FEWEST = 6  # facts
-COLUMNS = ["model", "stage", "items", "seconds", "slowest_item_seconds", "peak_gb"]
 
 
 def architectures(
@@ -150,27 +150,10 @@ def missing(copy: Path) -> list[str]:
             continue
         rows = pd.read_csv(file)
         lacking = {*params["setups"][setup]["experiments"]} - {*rows["experiment"]}
-        finite = rows.loc[rows["metric"] == "mean_logprob", "estimate"].notna()
+        finite = rows.loc[rows["metric"] == "mean_logprob", "estimate"].map(math.isfinite)
         if lacking or not len(finite) or not finite.all():
             faults.append(f"{file.relative_to(copy)}: {sorted(lacking) or 'mean_logprob is not finite'}")
     return faults
-
-
-def table_of(stages: Sequence[Watched], models: Sequence[str]) -> pd.DataFrame:
-    """One row a model and kind of stage, then one a stage of the whole study. graft, graft_setups, ...: all graft."""
-    found: dict[tuple[str, str], list[Watched]] = {}
-    for watched in stages:
-        kind, _, item = watched.stage.partition("@")
-        model = next((name for name in models if item.startswith(name)), "all")
-        found.setdefault((model, kind.split("_")[0] if item else kind), []).append(watched)
-    rows = [
-        (
-            *(model, kind, len(items), round(sum(item.seconds for item in items), 1)),
-            *(round(max(item.seconds for item in items), 1), round(max(item.peak for item in items) / GB, 2)),
-        )
-        for (model, kind), items in sorted(found.items(), key=lambda entry: entry[0][0] == "all")
-    ]
-    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def rehearse(args: argparse.Namespace, work: Path) -> None:
@@ -204,6 +187,8 @@ def rehearse(args: argparse.Namespace, work: Path) -> None:
     )
     if faults := missing(copy):
         raise UserError(f"rehearsal: missing or empty: {'; '.join(faults)}")
+    if minutes > args.minutes:
+        raise UserError(f"rehearsal: more than --minutes {args.minutes:g}")
     if args.record:
         args.record.parent.mkdir(parents=True, exist_ok=True)
         table.to_csv(args.record, index=False)
@@ -288,6 +273,9 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--facts", type=int, default=6, help="of each dataset; the bases know two more")
     parser.add_argument("--epochs", type=float, default=1.0, help="of finetuning; may be a fraction")
     parser.add_argument("--memory", type=float, default=24.0, help="GB that all processes together may take")
+    parser.add_argument(
+        "--minutes", type=float, default=60.0, help="that the run may take (not --full-depth)"
+    )
     parser.add_argument("--shrink", action="store_true", help="tiny widths, to try the command itself")
     parser.add_argument("--full-depth", action="store_true", help=f"{DEEP} with all its layers, graft alone")
     parser.add_argument(

@@ -10,18 +10,16 @@ import pytest
 import torch
 from made_up_checkpoints import write_neighbour
 from rehearsal import (
-    COLUMNS,
     MODELS,
     architectures,
     arguments,
     disk_needed,
     missing,
     rehearsed,
-    table_of,
     write_checkpoints,
 )
 from ruamel.yaml import YAML
-from watching import GB, OverMemory, Watched, on_disk, watch
+from watching import COLUMNS, GB, OverMemory, Watched, on_disk, table_of, watch
 
 from stages.check_params import check
 from stages.evaluation.prompts import encode_rows
