@@ -18,7 +18,8 @@ repro: check  ## the whole study: only what changed runs again; JOBS items at a 
 	done; }
 	dvc repro
 
-check: $(READY)  ## is params.yaml valid? DVC itself reads it before any stage can say what is wrong
+check: $(READY)  ## is params.yaml valid? DVC itself reads it before any stage can say what is wrong; nor may a killed DVC block this run
+	@python -m stages.recover
 	python -m stages.check_params --params params.yaml --data data
 
 quick: check  ## one family, one dataset, its panel of Figure 2, in .quick/ (the default's results are not touched)

@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from stages.facts.own import read_own
 from stages.params import run_main
+from stages.recover import recover
 
 NOT_COPIED = ("results/", "figures/", "dvc.lock", ".dvc/")
 KEPT = {"results", "figures", "dvc.lock", ".dvc", "runs", ".ckpt"}  # in the copy: what its own runs made
@@ -65,13 +66,17 @@ def change_params(path: Path, changes: Mapping[str, Any]) -> None:
         yaml.dump(params, file)
 
 
+def environment_of(copy: Path) -> dict[str, str]:
+    """The environment of a run with the copy's own code."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return os.environ | {"PYTHONPATH": str(copy), "PATH": path}
+
+
 def dvc(copy: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess:
-    """Run DVC in the copy, with the copy's own code."""
-    environment = os.environ | {
-        "PYTHONPATH": str(copy),
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }
-    return subprocess.run(["dvc", *arguments], cwd=copy, env=environment, text=True, **options)
+    """Run DVC in the copy, with the copy's own code. Before a run, what a killed one left half-written goes away."""
+    if arguments[0] == "repro":
+        recover(copy)
+    return subprocess.run(["dvc", *arguments], cwd=copy, env=environment_of(copy), text=True, **options)
 
 
 def make_copy(source: Path, copy: Path, changes: Mapping[str, Any], cache: Path) -> None:
