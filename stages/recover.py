@@ -7,9 +7,12 @@ kept; of the others the outputs are in DVC's cache, so a stage that had finished
     python -m stages.recover
 """
 
+import fcntl
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,8 @@ from stages.params import run_main
 
 LOCK = Path("dvc.lock")
 RUNNING = Path(".dvc/tmp/rwlock")
-HEAD = "schema: '2.0'\nstages:\n"
+# DVC holds these while it writes the two (flock, which ends with the process).
+HELD_FOR_LOCK, HELD_FOR_RUNNING = Path(".dvc/tmp/lock"), Path(".dvc/tmp/rwlock.lock")
 ENTRY = re.compile(r"^  (?=[\w\"'].*:$)", re.MULTILINE)  # where one stage of dvc.lock begins
 
 
@@ -38,34 +42,25 @@ def parsed(text: str) -> Any:
         return None
 
 
-def whole_stages(text: str) -> list[str]:
-    """The entries of dvc.lock that are whole, as they are written."""
-    _, *entries = ENTRY.split(text)
-    found = []
-    for entry in entries:
-        read = parsed(f"  {entry}")
-        if isinstance(read, dict) and len(read) == 1 and all(is_whole(stage) for stage in read.values()):
-            found.append(f"  {entry.rstrip()}\n")
-    return found
-
-
 def recover_lock(path: Path) -> str | None:
-    """Cut a half-written dvc.lock back to its whole stages; the line that says so, or None where nothing is wrong."""
+    """Cut a half-written dvc.lock back to its whole stages; the line that says so, or None where nothing is wrong.
+
+    DVC empties the file and writes it from its start, so only the end can be missing: the last stage alone is read.
+    """
     if not path.exists():
         return None
     text = path.read_text(encoding="utf-8", errors="replace")
-    read = parsed(text)
-    stages = read.get("stages") if isinstance(read, dict) else None
+    head, *stages = ENTRY.split(text)
+    last = parsed(f"  {stages[-1]}") if stages else None
     # What ends without a newline was cut, even where it can be read: a size may have lost its last digits.
-    if text.endswith("\n") and isinstance(stages, dict) and all(is_whole(stage) for stage in stages.values()):
+    if text.endswith("\n") and isinstance(last, dict) and all(is_whole(stage) for stage in last.values()):
         return None
-    kept = whole_stages(text if text.endswith("\n") else text[: text.rfind("\n") + 1])
-    part = path.with_name(path.name + ".part")
-    part.write_text(HEAD + "".join(kept) if kept else "", encoding="utf-8")
+    kept = stages[:-1]
     if kept:
+        part = path.with_name(path.name + ".part")
+        part.write_text("  ".join([head, *kept]), encoding="utf-8")
         os.replace(part, path)
     else:
-        part.unlink()
         path.unlink()
     return f"{path} was half-written, as a kill leaves it: {len(kept)} stages of it are whole and kept"
 
@@ -82,13 +77,35 @@ def recover_running(path: Path) -> str | None:
         return f"{path} was half-written, as a kill leaves it: removed"
 
 
+@contextmanager
+def free(path: Path) -> Iterator[bool]:
+    """Whether no process holds a lock file; then it is held here for the block's time."""
+    if not path.exists():
+        yield True
+        return
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
 def recover(folder: Path) -> list[str]:
-    """Put right what a killed run left half-written in a DVC project. Nothing else is touched.
+    """Put right what a killed run left half-written in a DVC project. Nothing else is touched, and nothing that a living DVC
+    is writing.
 
     Returns:
         A line for each file that was.
     """
-    told = (recover_lock(folder / LOCK), recover_running(folder / RUNNING))
+    told = []
+    for held, path, mend in (
+        (HELD_FOR_LOCK, LOCK, recover_lock),
+        (HELD_FOR_RUNNING, RUNNING, recover_running),
+    ):
+        with free(folder / held) as ours:
+            told.append(mend(folder / path) if ours else None)
     return [line for line in told if line]
 
 

@@ -12,8 +12,12 @@ from stages.params import UserError
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]  # no dots: DVC's templating takes them for nesting
 Names = Annotated[list[Name], Field(min_length=1)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0)]
+# Above these bounds a library overflows, or a list fills the memory before anything can be said.
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Threads = Annotated[int, Field(ge=1, le=1024)]
+Draws = Annotated[int, Field(ge=1, le=1000)]
+Resamples = Annotated[int, Field(ge=100, le=10**6)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -143,7 +147,7 @@ class RecipeChange(Section):
 
 class Model(Section):
     family: Family
-    threads: Count | None  # None: torch's own choice
+    threads: Threads | None  # None: torch's own choice
     device: Literal["cpu", "cuda", "auto"]
     dtype: Literal["float32", "bfloat16", "float16"]  # of the weights as they are kept and evaluated
     base_forms: Literal["all", "article"]
@@ -190,9 +194,11 @@ class Setup(Section):
 
 
 def number_or_auto(value: object) -> object:
-    if value == "auto" or (type(value) is int and value >= 1):
+    if value == "auto" or (type(value) is int and 1 <= value <= 10**9):
         return value
-    raise PydanticCustomError("token_budget", "valid: a number of tokens, at least 1, or 'auto'")
+    raise PydanticCustomError(
+        "token_budget", "valid: a number of tokens, at least 1 and at most 10^9, or 'auto'"
+    )
 
 
 # Tokens of one pass; auto: what fits the free memory of the device (stages/evaluation/budgets.py).
@@ -202,20 +208,20 @@ TokenBudget = Annotated[int | str, PlainValidator(number_or_auto)]
 class GraftSettings(Section):
     token_budget: TokenBudget
     directions: Annotated[list[Literal["ab", "ba"]], Field(min_length=1)]
-    draws: Count
+    draws: Draws
     half_known_share: Annotated[float, Field(gt=0, lt=1)]
     seed: Seed
 
 
 class Summarize(Section):
     seed: Seed
-    resamples: Annotated[int, Field(ge=100)]
+    resamples: Resamples
     maps: dict[Name, Names]  # experiment -> metrics
 
 
 class JudgeClaims(Section):
     seed: Seed
-    resamples: Annotated[int, Field(ge=100)]
+    resamples: Resamples
 
 
 class FigureSettings(Section):

@@ -81,6 +81,12 @@ DIVISIBLE = [
 # What has to be known of a pretrained model before it is loaded.
 NEEDED = {"gpt2": ("n_embd", "n_layer", "n_head")}
 NEEDED_OF_OTHERS = ("hidden_size", "num_hidden_layers", "num_attention_heads")
+LARGEST = {
+    "n_layer": 1000,
+    "num_hidden_layers": 1000,
+    "n_head": 1000,
+    "num_attention_heads": 1000,
+}  # each is a scheme
 
 
 def architecture_of(name: str, model: Model) -> dict[str, Any]:
@@ -95,9 +101,10 @@ def architecture_of(name: str, model: Model) -> dict[str, Any]:
     else:
         values = model.architecture or local_config(model.source.model) or {}
     for needed in NEEDED.get(model.family, NEEDED_OF_OTHERS):
-        if not isinstance(values.get(needed), int):
+        most = LARGEST.get(needed, 10**9)
+        if type(values.get(needed)) is not int or not 1 <= values[needed] <= most:
             raise UserError(
-                f"{'.'.join(key)}.{needed} is {values.get(needed)!r}: the schemes need this number"
+                f"{'.'.join(key)}.{needed} is {values.get(needed)!r}: the schemes need this number, 1 to {most}"
             )
     for whole, part in DIVISIBLE:
         if whole in values and part in values and values[whole] % values[part] and "head_dim" not in values:
