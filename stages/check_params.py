@@ -5,13 +5,12 @@ edit reruns only the items whose own file it changes.
 """
 
 import argparse
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-
-from ruamel.yaml import YAMLError
 
 from stages.analysis.claims import Claims, Evaluated, check_claims, read_claims
 from stages.analysis.metrics import METRICS
@@ -21,12 +20,15 @@ from stages.checking.own import check_own, with_own_prompts
 from stages.checking.setups import check_setups, scheme_names
 from stages.checking.sources import check_kind, check_source
 from stages.facts.own import read_own
+from stages.facts.sheets import text_of, yaml_of
 from stages.facts.templates import PromptTemplate, read_prompt_templates, read_training_forms
 from stages.grafting.routes import Anatomy
-from stages.params import UserError, read_yaml, run_main
+from stages.params import UserError, run_main
 from stages.schema import Params, choices, parsed
 from stages.settings import settings_of, write_settings
 
+# Sections of template files whose sentences have names; the others are lists.
+NAMED_FORMS = ("test", "other_name")
 # What dvc.yaml hands to every setup made of several models, beside the base and its early checkpoint.
 SETUPS_NEED_RECIPES = ("fmra",)
 SETUPS_NEED_PARTS = ("b_to_a", "half_a", "half_b")
@@ -123,6 +125,42 @@ def check_maps(params: Params) -> None:
             raise UserError(f"summarize.maps.{name} lacks recovered_logprob: p-values stand beside it")
 
 
+def check_forms(path: Path) -> None:
+    """A template file holds sections of sentences, whose braces are all of {fields}.
+
+    Raises:
+        UserError: it does not; names the file and the section.
+    """
+    values = yaml_of(path)
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: sections of templates are needed; it holds {values!r}")
+    for section, forms in values.items():
+        if forms is None or not isinstance(forms, dict if section in NAMED_FORMS else list):
+            kind = "names with sentences" if section in NAMED_FORMS else "a list of sentences"
+            raise UserError(f"{path}: {section} is {forms!r}: {kind} is needed")
+        for name, form in forms.items() if isinstance(forms, dict) else enumerate(forms, 1):
+            if not isinstance(form, str):
+                raise UserError(f"{path}: {section}: {name!r} is {form!r}: a sentence is needed; quote it")
+            if braces := re.search(r"[{}]", re.sub(r"\{\w+\}", "", form)):
+                raise UserError(f"{path}: {section}: {name!r}: {braces[0]!r} is of no {{field}}: {form!r}")
+
+
+def check_templates(folder: Path) -> list[PromptTemplate]:
+    """The study's prompts, once both template files are what they should be.
+
+    Raises:
+        UserError: the first fault, in one line that names the file or the template.
+    """
+    for name in ("training.yaml", "prompts.yaml"):
+        check_forms(folder / name)
+    try:
+        read_training_forms(folder)
+        return read_prompt_templates(folder)
+    except UserError as error:
+        told = str(error)
+        raise UserError(told if str(folder) in told else f"{folder}: {told}") from error
+
+
 def evaluated_for(claims: Claims, params: Params, anatomies: Iterable[Anatomy]) -> Evaluated:
     """Setup -> experiment -> (prompts, names of the schemes that every model has), of the experiments that claims name."""
     named = {part.experiment for claim in claims.claims for part in claim.parts}
@@ -169,9 +207,8 @@ def check(values: Any, data: Path) -> Params:
         for name, model in params.models.items()
         if model.architecture or name in listed_models(params)
     }
-    read_training_forms(data / "templates")
     prompts: dict[str, list[PromptTemplate]] = {}
-    for template in read_prompt_templates(data / "templates"):
+    for template in check_templates(data / "templates"):
         prompts.setdefault(template.name, []).append(template)
     evaluated = listed_models(params)
     for name in evaluated:
@@ -180,6 +217,7 @@ def check(values: Any, data: Path) -> Params:
     check_setups(params, prompts, prompts_own, {name: anatomies[name] for name in evaluated})
     check_maps(params)
     check_figures(params, data / "published/position_grafting.csv")
+    text_of(data / "claims.yaml")  # is it there, and text?
     claims = read_claims(data / "claims.yaml")
     check_claims(claims, evaluated_for(claims, params, (anatomies[name] for name in evaluated)))
     return params
@@ -187,8 +225,13 @@ def check(values: Any, data: Path) -> Params:
 
 def read_libraries(pyproject: Path) -> tuple[list[str], list[str]]:
     """The pinned libraries: those that shape weights and scores, and those of facts, analysis and figures."""
-    project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
-    return project["dependencies"], project["optional-dependencies"]["study"]
+    try:
+        project = tomllib.loads(text_of(pyproject))["project"]
+        return project["dependencies"], project["optional-dependencies"]["study"]
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{pyproject} is not TOML: {error}") from error
+    except KeyError as error:
+        raise UserError(f"{pyproject}: missing key {error}") from error
 
 
 def main() -> None:
@@ -198,11 +241,7 @@ def main() -> None:
     parser.add_argument("--pyproject", type=Path, help="pyproject.toml: pinned libraries are settings too")
     parser.add_argument("--out", type=Path, help="folder for the settings of every item")
     args = parser.parse_args()
-    try:
-        values = read_yaml(args.params)
-    except YAMLError as error:
-        raise UserError(f"{args.params} is not YAML: {' '.join(str(error).split())}") from error
-    params = check(values, args.data)
+    params = check(yaml_of(args.params), args.data)
     study = params.study
     recipes = len(study.recipes) + len(study.own)
     counts = f"{len(study.models)} models, {recipes} recipes, {len(study.seeds)} seeds"

@@ -18,7 +18,7 @@ Threads = Annotated[int, Field(ge=1, le=1024)]
 Draws = Annotated[int, Field(ge=1, le=1000)]
 Resamples = Annotated[int, Field(ge=100, le=10**6)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, le=1e9)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Family = Literal["gpt2", "gpt_neox", "llama", "stablelm", "gemma"]
@@ -115,7 +115,7 @@ class Pretrain(Section):
 
 
 class TokenizerSettings(Section):
-    vocab_size: Annotated[int, Field(ge=300)]
+    vocab_size: Annotated[int, Field(ge=300, le=10**6)]
     bos: bool
 
 
@@ -196,9 +196,7 @@ class Setup(Section):
 def number_or_auto(value: object) -> object:
     if value == "auto" or (type(value) is int and 1 <= value <= 10**9):
         return value
-    raise PydanticCustomError(
-        "token_budget", "valid: a number of tokens, at least 1 and at most 10^9, or 'auto'"
-    )
+    raise PydanticCustomError("token_budget", "valid: a number of tokens, 1 to 10^9, or 'auto'")
 
 
 # Tokens of one pass; auto: what fits the free memory of the device (stages/evaluation/budgets.py).

@@ -57,8 +57,8 @@ def test_a_wrong_key_is_named_with_the_nearest_valid_one(key, rename, choice):
     ("key", "value", "parts"),
     [
         ("study.models", ["tiny-gpt3"], ["study.models", "tiny-gpt3", "did you mean 'tiny-gpt2'", "tiny-llama"]),
-        ("graft.token_budget", "atuo", ["graft.token_budget", "'atuo'", "a number of tokens, at least 1, or 'auto'"]),
-        ("graft.token_budget", 0, ["graft.token_budget", "0", "a number of tokens, at least 1, or 'auto'"]),
+        ("graft.token_budget", "atuo", ["graft.token_budget", "'atuo'", "a number of tokens, 1 to 10^9, or 'auto'"]),
+        ("graft.token_budget", 0, ["graft.token_budget", "0", "a number of tokens, 1 to 10^9, or 'auto'"]),
         ("study.models", "tiny-gpt2", ["study.models", "tiny-gpt2", "list"]),
         ("study.models", [], ["study.models", "[]"]),
         ("study.seeds", [-1], ["study.seeds.0", "-1"]),

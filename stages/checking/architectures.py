@@ -10,7 +10,7 @@ from stages.grafting.routes import Anatomy
 from stages.params import UserError
 from stages.schema import Count, Model, Section, Share, parsed
 
-Context = Annotated[int, Field(ge=128)]  # tokens; the longest texts have about 100
+Context = Annotated[int, Field(ge=128, le=10**7)]  # tokens; the longest texts have about 100
 Activation = Literal["gelu", "gelu_pytorch_tanh", "silu"]
 
 
@@ -81,6 +81,7 @@ DIVISIBLE = [
 # What has to be known of a pretrained model before it is loaded.
 NEEDED = {"gpt2": ("n_embd", "n_layer", "n_head")}
 NEEDED_OF_OTHERS = ("hidden_size", "num_hidden_layers", "num_attention_heads")
+SIZES = ("num_key_value_heads", "head_dim", "intermediate_size", "vocab_size")
 LARGEST = {
     "n_layer": 1000,
     "num_hidden_layers": 1000,
@@ -99,13 +100,12 @@ def architecture_of(name: str, model: Model) -> dict[str, Any]:
     if model.source is None:
         values = parsed(ARCHITECTURES[model.family], model.architecture, key).model_dump()
     else:
-        values = model.architecture or local_config(model.source.model) or {}
-    for needed in NEEDED.get(model.family, NEEDED_OF_OTHERS):
-        most = LARGEST.get(needed, 10**9)
-        if type(values.get(needed)) is not int or not 1 <= values[needed] <= most:
-            raise UserError(
-                f"{'.'.join(key)}.{needed} is {values.get(needed)!r}: the schemes need this number, 1 to {most}"
-            )
+        given = model.architecture or local_config(model.source.model) or {}
+        values = {name: value for name, value in given.items() if value is not None}
+    for size in (*NEEDED.get(model.family, NEEDED_OF_OTHERS), *(size for size in SIZES if size in values)):
+        value, most = values.get(size), LARGEST.get(size, 10**9)
+        if type(value) is not int or not 1 <= value <= most:
+            raise UserError(f"{'.'.join(key)}.{size} is {value!r}: a whole number is needed, 1 to {most}")
     for whole, part in DIVISIBLE:
         if whole in values and part in values and values[whole] % values[part] and "head_dim" not in values:
             raise UserError(

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from stages.facts.sheets import text_of
 from stages.grafting.schemes import parse_scheme
 from stages.params import UserError
 from stages.plotting.needs import DRAWN_FROM, VARIANTS, WITHOUT_METRIC, drawn_figures, setups_of
@@ -33,8 +34,10 @@ def check_figures(params: Params, published: Path) -> None:
     if "ab" not in params.graft.directions:
         raise UserError(f"graft.directions is {params.graft.directions}: the figures show ab")
     _check_declared("render_figures.counterparts", section.counterparts, params.models)
-    with published.open(encoding="utf-8") as file:
-        big = dict.fromkeys(row["model"] for row in csv.DictReader(file))
+    rows = list(csv.DictReader(text_of(published).splitlines()))
+    if not all(row.get("model") for row in rows):
+        raise UserError(f"{published}: a row has no model; it is the paper's values, model by model")
+    big = dict.fromkeys(row["model"] for row in rows)
     _check_declared("render_figures.counterparts", section.counterparts.values(), big)
     for notation in section.colours:
         try:

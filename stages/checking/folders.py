@@ -61,7 +61,10 @@ def check_model(option: str, folder: Path, adapters: bool) -> str | None:
 def _check_weights(option: str, folder: Path, name: str) -> None:
     files = [name]
     if not (folder / name).exists() and name == WEIGHTS and (folder / INDEX).exists():
-        files = sorted(set(_read_json(option, folder / INDEX).get("weight_map", {}).values()))
+        shards = _read_json(option, folder / INDEX).get("weight_map")
+        if not isinstance(shards, dict) or not all(isinstance(file, str) for file in shards.values()):
+            raise UserError(f"{option}: {INDEX} has no weight_map from weights to files")
+        files = sorted(set(shards.values()))
     missing = [file for file in files if not (folder / file).is_file()]
     if missing or not files:
         wanted = missing[0] if missing else f"a weight_map in {INDEX}"
@@ -81,7 +84,7 @@ def check_whole(option: str, path: Path) -> None:
     (JSON), tensors.
 
     Raises:
-        UserError: it is not.
+        UserError: it is not, or the header is no table of weights.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -97,12 +100,46 @@ def check_whole(option: str, path: Path) -> None:
         raise UserError(
             f"{option}: {path.name} is cut short or no safetensors file: {size} bytes without a whole header"
         )
-    ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
+    entries = [entry for key, entry in header.items() if key != "__metadata__"]
+    ends = [end for entry in entries if (end := _end_of(entry)) is not None]
+    if len(ends) < len(entries):
+        raise UserError(f"{option}: {path.name} is damaged: its header does not say where every weight lies")
     expected = 8 + length + max(ends, default=0)
     if size != expected:
         what = "is cut short" if size < expected else "is longer than it should be"
         raise UserError(
             f"{option}: {path.name} {what}: {size} bytes, its header says {expected}; copy it again"
+        )
+
+
+def _end_of(entry: Any) -> int | None:
+    """Where a weight ends in the tensors' bytes; None where its entry does not say it."""
+    offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
+    if not isinstance(offsets, list) or [type(number) for number in offsets] != [int, int]:
+        return None
+    return offsets[1] if 0 <= offsets[0] <= offsets[1] else None
+
+
+def check_tokenizer(option: str, folder: Path) -> None:
+    """That a tokenizer.json, where there is one, can be read, and that the model has a row for each of its tokens.
+
+    Raises:
+        UserError: it cannot, or it is the tokenizer of a larger vocabulary.
+    """
+    path = folder / TOKENIZER_FILES[0]
+    if not path.is_file():
+        return
+    tokenizer = _read_json(option, path)
+    model, added = tokenizer.get("model"), tokenizer.get("added_tokens") or []
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    if not isinstance(vocabulary, dict | list) or not vocabulary:
+        raise UserError(f"{option}: {path.name} has no vocabulary (model.vocab)")
+    numbers = vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary))
+    largest = max([*numbers, *(token["id"] for token in added)])
+    rows = _read_json(option, folder / CONFIG).get("vocab_size")
+    if isinstance(rows, int) and largest >= rows:
+        raise UserError(
+            f"{option}: {path.name} is another model's: its tokens go up to {largest}, {CONFIG} says vocab_size {rows}"
         )
 
 

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from stages.checking.folders import check_model, has_tokenizer, listing
+from stages.checking.folders import check_model, check_tokenizer, has_tokenizer, listing
 from stages.params import UserError
 from stages.schema import Model, Source
 
@@ -47,6 +47,7 @@ def check_source(name: str, model: Model, cache: Path) -> None:
             raise UserError(f"{key}: {folder} is a {family} model; models.{name}.family is {model.family!r}")
         if not has_tokenizer(folder):
             raise UserError(f"{key}: {folder} has no tokenizer; there is {listing(folder)}")
+        check_tokenizer(f"{key}: {folder}", folder)
         if source.early != "untrained":
             check_model(f"{key}: early: {source.early}", Path(source.early), adapters=False)
         size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from stages.checking.folders import TOKENIZER_FILES, check_model, has_tokenizer, listing
+from stages.checking.folders import TOKENIZER_FILES, check_model, check_tokenizer, has_tokenizer, listing
 from stages.grafting.notation import NAME, RESERVED
 from stages.grafting.schemes import RECIPIENT
 from stages.params import UserError
@@ -41,7 +41,10 @@ def check_folders(recipient: Path, donors: Mapping[str, Path]) -> None:
         raise UserError(
             f"--recipient {recipient}: no tokenizer (none of {', '.join(TOKENIZER_FILES)}); there is {listing(recipient)}"
         )
+    check_tokenizer(f"--recipient {recipient}", recipient)
     for name, folder in donors.items():
         theirs = check_model(f"--donor {name}={folder}", folder, adapters=True)
         if theirs not in (None, family):
             raise UserError(f"--donor {name}={folder}: a {theirs} model; the recipient is a {family} model")
+        if theirs is not None:
+            check_tokenizer(f"--donor {name}={folder}", folder)
