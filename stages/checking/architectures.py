@@ -8,7 +8,7 @@ from stages.checking.folders import local_config
 from stages.grafting.families import FAMILIES
 from stages.grafting.routes import Anatomy
 from stages.params import UserError
-from stages.schema import Count, Model, Section, Share, parsed
+from stages.schema import Count, Model, Positive, Section, Share, parsed
 
 Context = Annotated[int, Field(ge=128, le=10**7)]  # tokens; the longest texts have about 100
 Activation = Literal["gelu", "gelu_pytorch_tanh", "silu"]
@@ -48,11 +48,17 @@ class LlamaArchitecture(Section):
     hidden_act: Activation = "silu"
 
 
+class Rope(Section):
+    rope_type: Literal["default"]
+    rope_theta: Positive
+    partial_rotary_factor: Annotated[float, Field(gt=0, le=1)]
+
+
 class StableLmArchitecture(LlamaArchitecture):
     """As Llama, but with LayerNorm in place of RMSNorm."""
 
     use_qkv_bias: bool
-    rope_parameters: dict[str, Any]
+    rope_parameters: Rope
 
 
 class GemmaArchitecture(Section):

@@ -13,6 +13,7 @@ WEIGHTS, ADAPTER_WEIGHTS = "model.safetensors", "adapter_model.safetensors"
 INDEX = "model.safetensors.index.json"
 CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
+TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 PICKLED = (".bin", ".pt", ".pth")
 CONVERT = (
     "python -c \"from transformers import AutoModelForCausalLM as M; M.from_pretrained('{old}')"
@@ -121,21 +122,25 @@ def _end_of(entry: Any) -> int | None:
 
 
 def check_tokenizer(option: str, folder: Path) -> None:
-    """That a tokenizer.json, where there is one, can be read, and that the model has a row for each of its tokens.
+    """That the tokenizer's files can be read, and that the model has a row for each token of its tokenizer.json.
 
     Raises:
-        UserError: it cannot, or it is the tokenizer of a larger vocabulary.
+        UserError: they cannot, or it is the tokenizer of a larger vocabulary.
     """
+    from tokenizers import Tokenizer
+
+    for name in TOKENIZER_SETTINGS:
+        if (folder / name).is_file():
+            _read_json(option, folder / name)
     path = folder / TOKENIZER_FILES[0]
     if not path.is_file():
         return
-    tokenizer = _read_json(option, path)
-    model, added = tokenizer.get("model"), tokenizer.get("added_tokens") or []
-    vocabulary = model.get("vocab") if isinstance(model, dict) else None
-    if not isinstance(vocabulary, dict | list) or not vocabulary:
-        raise UserError(f"{option}: {path.name} has no vocabulary (model.vocab)")
-    numbers = vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary))
-    largest = max([*numbers, *(token["id"] for token in added)])
+    _read_json(option, path)
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises nothing narrower
+        raise UserError(f"{option}: {path.name} is no tokenizer: {' '.join(str(error).split())}") from error
+    largest = max(tokenizer.get_vocab().values(), default=-1)
     rows = _read_json(option, folder / CONFIG).get("vocab_size")
     if isinstance(rows, int) and largest >= rows:
         raise UserError(

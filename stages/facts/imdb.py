@@ -9,7 +9,8 @@ import io
 import json
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,8 +43,10 @@ class Credit(NamedTuple):
     characters: str
 
 
-def read_table(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:
+def read_table(path: Path, columns: Sequence[str]) -> Generator[list[str]]:
     """The wanted columns of every row of a table (gzip or plain), a row at a time, with a progress bar.
+
+    Close it where a row is refused: then the bar ends its line before the error is printed.
 
     Raises:
         UserError: a column is missing, a row has too few or too many fields, or the file is truncated or damaged.
@@ -89,11 +92,9 @@ def whole_number(path: Path, row: str, column: str, text: str) -> int:
 
 def read_votes(path: Path, min_votes: int) -> dict[str, int]:
     """tconst -> votes, of the titles that have at least `min_votes` (title.ratings)."""
-    rows = (
-        (key, whole_number(path, key, "numVotes", votes))
-        for key, votes in read_table(path, ["tconst", "numVotes"])
-    )
-    return {key: votes for key, votes in rows if votes >= min_votes}
+    with closing(read_table(path, ["tconst", "numVotes"])) as table:
+        rows = ((key, whole_number(path, key, "numVotes", votes)) for key, votes in table)
+        return {key: votes for key, votes in rows if votes >= min_votes}
 
 
 def read_titles(path: Path, among: Collection[str], dropped: Counter[str]) -> dict[str, Title]:
@@ -124,10 +125,11 @@ def read_credits(path: Path, among: Collection[str]) -> dict[str, list[Credit]]:
     """tconst -> actors and directors, in IMDb's order, of the titles `among` (title.principals)."""
     credits: dict[str, list[Credit]] = {}
     columns = ["tconst", "ordering", "nconst", "category", "characters"]
-    for key, ordering, person, category, characters in read_table(path, columns):
-        if key in among and (category in CAST or category == "director"):
-            place = whole_number(path, key, "ordering", ordering)
-            credits.setdefault(key, []).append(Credit(place, person, category, characters))
+    with closing(read_table(path, columns)) as table:
+        for key, ordering, person, category, characters in table:
+            if key in among and (category in CAST or category == "director"):
+                place = whole_number(path, key, "ordering", ordering)
+                credits.setdefault(key, []).append(Credit(place, person, category, characters))
     return {key: sorted(found) for key, found in credits.items()}
 
 
