@@ -115,7 +115,8 @@ def score_patches(
     token_budget: tokens in one pass, on the models' device. progress: called with (prompts done, prompts in all).
     """
     device, done = recipient.device, 0
-    table = ScoreTable([tuple(prompt.target) for prompt in prompts], len(patches))
+    readable = torch.promote_types(recipient.dtype, torch.float32)
+    table = ScoreTable([tuple(prompt.target) for prompt in prompts], len(patches), readable)
     most_reads = LOGITS_AT_ONCE // recipient.config.vocab_size  # the engine's own bound, of patched rows too
     foils = torch.tensor([-1 if prompt.foil is None else prompt.foil for prompt in prompts])
 

@@ -1,6 +1,8 @@
 """Which models may be grafted onto each other: those that differ in nothing but their weights."""
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Collection, Iterator, Mapping
+from itertools import zip_longest
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -21,19 +23,36 @@ def check_donor(name: str, donor: PreTrainedModel, recipient: PreTrainedModel) -
     Compared: class, config (but for entries that change no forward pass), names, shapes, types and device of
     all parameters. Tied and untied models may be mixed: embed and unembed are separate components.
     """
-    for what, theirs, ours in _pairs(donor, recipient):
+    check_make(name, donor, recipient)
+    _refuse_first(name, _parameter_pairs(donor, recipient))
+
+
+def check_make(name: str, donor: PreTrainedModel, recipient: PreTrainedModel) -> None:
+    """Raises ValueError that names the first difference in class or config: all that can be said of a LoRA donor's
+    base before its weights are compared."""
+    _refuse_first(name, _make_pairs(donor, recipient))
+
+
+Pairs = Iterator[tuple[str, object, object]]  # what, the donor's, the recipient's
+
+
+def _refuse_first(name: str, pairs: Pairs) -> None:
+    for what, theirs, ours in pairs:
         if theirs != ours:
             raise ValueError(
                 f"donor {name!r} differs from the recipient in {what}: {theirs}, recipient {ours}"
             )
 
 
-def _pairs(donor: PreTrainedModel, recipient: PreTrainedModel) -> Iterator[tuple[str, object, object]]:
+def _make_pairs(donor: PreTrainedModel, recipient: PreTrainedModel) -> Pairs:
     yield "architecture", type(donor).__name__, type(recipient).__name__
     theirs, ours = donor.config.to_dict(), recipient.config.to_dict()
     for key in sorted((theirs.keys() | ours.keys()) - INERT):
         if "dropout" not in key and "pdrop" not in key:
             yield f"config.{key}", theirs.get(key), ours.get(key)
+
+
+def _parameter_pairs(donor: PreTrainedModel, recipient: PreTrainedModel) -> Pairs:
     parameters = dict(recipient.named_parameters(remove_duplicate=False))
     others = dict(donor.named_parameters(remove_duplicate=False))
     yield "parameters", sorted(others.keys() - parameters.keys()), sorted(parameters.keys() - others.keys())
@@ -43,10 +62,14 @@ def _pairs(donor: PreTrainedModel, recipient: PreTrainedModel) -> Iterator[tuple
         yield f"the device of {key}", others[key].device, parameter.device
 
 
-def check_tokenizers(tokenizers: Mapping[str, PreTrainedTokenizerBase]) -> None:
-    """Raises ValueError that names the first difference between a donor's tokenizer and the recipient's."""
+def check_tokenizers(tokenizers: Mapping[str, PreTrainedTokenizerBase], donors: Collection[str]) -> None:
+    """Raises ValueError that names the first difference between a donor's tokenizer and the recipient's: in the
+    vocabulary, in how a text is cut, or in the rules by which it is cut."""
     if RECIPIENT not in tokenizers:
         raise ValueError(f"tokenizers: the one of {RECIPIENT!r} is missing; given: {', '.join(tokenizers)}")
+    for name in tokenizers:
+        if name != RECIPIENT and name not in donors:
+            raise ValueError(f"tokenizers: {name!r} is no donor; donors: {', '.join(donors)}")
     ours = tokenizers[RECIPIENT]
     our_ids = ours.get_vocab()
     for name, theirs in tokenizers.items():
@@ -64,12 +87,16 @@ def check_tokenizers(tokenizers: Mapping[str, PreTrainedTokenizerBase]) -> None:
                 )
 
 
-def _tokenizer_pairs(
-    theirs: PreTrainedTokenizerBase, ours: PreTrainedTokenizerBase
-) -> Iterator[tuple[str, object, object]]:
+def _tokenizer_pairs(theirs: PreTrainedTokenizerBase, ours: PreTrainedTokenizerBase) -> Pairs:
     text = "Ab cd-ef 12,345.\n  é"
     yield f"the tokens of {text!r}", theirs(text)["input_ids"], ours(text)["input_ids"]
     if theirs.is_fast and ours.is_fast:
         left, right = (tokenizer.backend_tokenizer for tokenizer in (theirs, ours))
         for part in ("normalizer", "pre_tokenizer", "post_processor"):
             yield f"its {part}", str(getattr(left, part)), str(getattr(right, part))
+        models = [json.loads(backend.to_str())["model"] for backend in (left, right)]
+        merges = (model.pop("merges", None) or [] for model in models)
+        for number, (merge, other) in enumerate(zip_longest(*merges)):
+            yield f"merge {number}", merge, other
+        for key in sorted({*models[0], *models[1]} - {"vocab"}):
+            yield f"its model's {key}", models[0].get(key), models[1].get(key)

@@ -6,8 +6,8 @@ soft-capping are read from the model's config. Starcoder 2, say, is Llama with a
 
     "starcoder2": _llama_like(*_PRE_NORMS, *_Q_K_V, _O, _one("mlp.c_fc", "up"), _one("mlp.c_proj", "down")),
 
-and a tiny config of it in tests/tiny_models.py puts it under every test: they say whether a weight was forgotten,
-and whether the routed pass equals the token-by-token procedure.
+and a tiny config of it in tests/tiny_models.py puts it under every test. A forgotten weight is an error when a model is
+wrapped; what no row can say (attention sinks, a scale of the logits) fails the comparison with the token-by-token procedure.
 """
 
 from dataclasses import dataclass

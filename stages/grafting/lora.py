@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from .clone import shallow_clone
+from .compatibility import check_make
 from .leaves import LowRank, is_linear
 
 
@@ -32,6 +33,7 @@ def lora_leaves(
     from peft.utils.other import AuxiliaryTrainingWrapper, ModulesToSaveWrapper
 
     base, adapters = _base(name, donor, recipient)
+    check_make(name, base, recipient)
     leaves: dict[str, LowRank | nn.Module] = {}
     for path, module in base.named_modules():
         if not isinstance(module, (BaseTunerLayer, AuxiliaryTrainingWrapper)):
@@ -62,7 +64,7 @@ def _low_rank(module: Any, adapters: Sequence[str]) -> LowRank:
     return LowRank(torch.cat(a), torch.cat(b, dim=1))
 
 
-def _base(name: str, donor: Any, recipient: PreTrainedModel) -> tuple[nn.Module, list[str]]:
+def _base(name: str, donor: Any, recipient: PreTrainedModel) -> tuple[PreTrainedModel, list[str]]:
     """The model that carries the adapters, and the names of the active ones."""
     from peft import PeftConfig, PeftModel
 
@@ -118,5 +120,7 @@ def _base_differences(base: nn.Module, recipient: PreTrainedModel) -> Iterator[t
         theirs: Tensor = getattr(module, leaf)
         if theirs.shape != parameter.shape:
             yield path, f"shape {tuple(theirs.shape)}, recipient {tuple(parameter.shape)}"
+        elif theirs.device != parameter.device:
+            yield path, f"device {theirs.device}, recipient {parameter.device}"
         elif theirs.data_ptr() != parameter.data_ptr() and not torch.equal(theirs, parameter):
             yield path, "other weights"

@@ -1,6 +1,7 @@
 """GraftedModel: score prompts under grafting schemes, exactly, all schemes of a prompt in one pass."""
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -15,9 +16,10 @@ from .compatibility import check_donor, check_tokenizers
 from .families import family_of
 from .leaves import LowRank, RoutedLeaf, RoutedLinear, Routing
 from .lora import is_lora, lora_leaves
+from .notation import NAME
 from .packing import Batch, Groups, build_batch
-from .parts import after_last_attention, anatomy_of, leaves_of, linear_parts
-from .planning import Plan, batches, make_plan
+from .parts import after_last_attention, anatomy_of, check_paths, leaves_of, linear_parts
+from .planning import LAST, Plan, batches, make_plan
 from .schemes import RECIPIENT, Prompt, Scheme
 from .scores import Scores, ScoreTable, joined, measure
 
@@ -29,11 +31,11 @@ Donor = PreTrainedModel | nn.Module | str | os.PathLike[str]  # a peft model is 
 class GraftedModel:
     """A recipient and its donors, ready to be scored under grafting schemes. None of them is changed.
 
-    recipient: the model that serves by default. donors: by name, models of the same architecture, peft models
-    with LoRA adapters on the recipient's weights, or directories of such adapters. tokenizers: optionally, by
-    the same names and `recipient`, to be checked for equality.
-    Raises ValueError for an unknown family, and for a donor that differs from the recipient in more than its
-    weights, naming the first difference.
+    recipient: the model that serves by default. donors: by name (letters, digits and _), models of the same
+    architecture, peft models with LoRA adapters on the recipient's weights, or directories of such adapters.
+    tokenizers: optionally, by the same names and `recipient`, to be checked for equality.
+    Raises ValueError for an unknown family or a variant of one with weights elsewhere, and for a donor that
+    differs from the recipient in more than its weights, naming the first difference.
 
     Method: dynamic weight grafting (arXiv 2506.20746, section 3). Every weight of a decoder acts on one token
     at a time, so one pass in which each weight-bearing module picks its owner per token equals running the
@@ -51,13 +53,18 @@ class GraftedModel:
             raise ValueError(
                 "recipient: its config asks for bidirectional attention; grafting needs causal attention"
             )
-        if RECIPIENT in donors:
-            raise ValueError(f"a donor cannot be named {RECIPIENT!r}; it is what schemes call the recipient")
+        for name in donors:
+            if not re.fullmatch(NAME, name) or name in (RECIPIENT, LAST):
+                raise ValueError(
+                    f"donor {name!r}: a name is letters, digits and _, and neither {RECIPIENT!r}, which is what schemes call "
+                    f"the recipient, nor {LAST!r}, which is a decode_route"
+                )
         self.owners = {RECIPIENT: 0} | {name: number for number, name in enumerate(donors, start=1)}
         if tokenizers:
-            check_tokenizers(tokenizers)
+            check_tokenizers(tokenizers, donors)
         self.anatomy = anatomy_of(recipient, family)
         leaves = list(leaves_of(family, self.anatomy))
+        check_paths(recipient, [path for path, *_ in leaves])
         sources = [
             _source(name, donor, recipient, [path for path, *_ in leaves]) for name, donor in donors.items()
         ]
@@ -99,15 +106,16 @@ class GraftedModel:
         prompts: Sequence[Prompt],
         schemes: Sequence[Scheme],
         *,
-        decode_route: str = "last",
+        decode_route: str = LAST,
         token_budget: int = TOKEN_BUDGET,
         progress: Callable[[int, int], None] | None = None,
     ) -> Scores:
         """Score every prompt's target under every scheme.
 
         decode_route: what serves the target's tokens as they are fed back: `last` (as the last prompt token),
-        `recipient`, or a donor's name. token_budget: tokens in one pass; it decides on speed and memory, and
-        on results only by rounding. progress: called with (prompts done, prompts in all).
+        `recipient`, or a donor's name. token_budget: tokens in one pass, or those of one prompt under all schemes
+        if they are more; it decides on speed and memory, and on results only by rounding. progress: called with
+        (prompts done, prompts in all).
         Raises ValueError for a prompt, scheme or decode_route that does not fit, naming it, and
         FloatingPointError where a target's probability is not a finite number.
         """
@@ -115,7 +123,7 @@ class GraftedModel:
             if not prompt.target:
                 raise ValueError(f"prompt {place} has no target to score")
         plan = self._plan(prompts, schemes, decode_route, score_target=True)
-        table = ScoreTable([tuple(prompt.target) for prompt in prompts], len(schemes))
+        table = ScoreTable([tuple(prompt.target) for prompt in prompts], len(schemes), self._readable)
         all_foils = torch.tensor([-1 if prompt.foil is None else prompt.foil for prompt in prompts])
         for chosen, batch, hidden in self._passes(prompts, plan, token_budget, progress):
             places = torch.tensor(chosen)
@@ -158,7 +166,7 @@ class GraftedModel:
     ) -> Float[Tensor, "prompt scheme vocab"]:
         """Logits of the token after the prompt, on the CPU. For few prompts: each takes schemes x vocabulary."""
         output = torch.zeros(len(prompts), len(schemes), self._config.vocab_size, dtype=self._readable)
-        plan = self._plan(prompts, schemes, "last", score_target=False)
+        plan = self._plan(prompts, schemes, LAST, score_target=False)
         for chosen, batch, hidden in self._passes(prompts, plan, token_budget, None):
             logits = torch.cat([logits.to(self._readable).cpu() for _, logits in self._logits(batch, hidden)])
             for some, reads in batch.reads:
@@ -166,7 +174,7 @@ class GraftedModel:
         return output
 
     def node_counts(
-        self, prompts: Sequence[Prompt], schemes: Sequence[Scheme], *, decode_route: str = "last"
+        self, prompts: Sequence[Prompt], schemes: Sequence[Scheme], *, decode_route: str = LAST
     ) -> list[int]:
         """Tokens that `score` computes for each prompt: its distinct route prefixes."""
         plan = self._plan(prompts, schemes, decode_route, score_target=True)

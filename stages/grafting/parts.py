@@ -1,6 +1,6 @@
 """From a family's row and a model's config to what can be grafted, and which columns of which matrix it is."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -39,6 +39,34 @@ def leaves_of(family: Family, anatomy: Anatomy) -> Iterator[tuple[str, Leaf, dic
             yield f"{family.layers}.{layer}.{leaf.path}", leaf, places, False
     for place, leaf in enumerate((family.final_norm, family.unembed)):
         yield leaf.path, leaf, {leaf.components[0]: place}, True
+
+
+def check_paths(model: PreTrainedModel, paths: Sequence[str]) -> None:
+    """Do a family's paths lead to every weight of a model? A weight beside them would stay the recipient's in silence.
+
+    Raises ValueError that names the first path without a module, or the first weight outside the paths.
+    """
+    family = model.config.model_type
+    modules = dict(model.named_modules(remove_duplicate=False))
+    for path in paths:
+        if path not in modules:
+            raise ValueError(
+                f"recipient: this {family} has no module {path}, where its family has weights; "
+                "grafting knows no such variant of the architecture"
+            )
+    known = {*paths}
+    for key, _ in model.named_parameters(remove_duplicate=False):
+        owner = key.rpartition(".")[0]
+        if not any(owner == path or owner.startswith(f"{path}.") for path in _above(owner) & known):
+            raise ValueError(
+                f"recipient: {key} belongs to no component of {family}; grafting knows no such variant of the architecture"
+            )
+
+
+def _above(path: str) -> set[str]:
+    """A module path and those of the modules it lies in."""
+    steps = path.split(".")
+    return {".".join(steps[:end]) for end in range(1, len(steps) + 1)}
 
 
 def after_last_attention(family: Family, anatomy: Anatomy) -> dict[str, str]:

@@ -7,6 +7,8 @@ from .packing import Registry, Trie, build_trie
 from .routes import Anatomy, all_from, resolve, serving
 from .schemes import Prompt, Scheme
 
+LAST = "last"  # the decode_route by which a target's tokens are served as the last prompt token
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -37,8 +39,8 @@ def make_plan(
     target's tokens but the last become nodes; if not, only the last prompt token is read.
     Raises ValueError for a prompt, scheme or decode_route that does not fit, naming it.
     """
-    if decode_route != "last" and decode_route not in owners:
-        raise ValueError(f"decode_route {decode_route!r}: choose from last, {', '.join(owners)}")
+    if decode_route != LAST and decode_route not in owners:
+        raise ValueError(f"decode_route {decode_route!r}: choose from {LAST}, {', '.join(owners)}")
     resolved = resolve(schemes, owners, anatomy)
     names = sorted(frozenset().union(*(scheme.position_sets for scheme in schemes)))
     trunks, readouts = Registry(), Registry()
@@ -66,7 +68,7 @@ def make_plan(
             for scheme in range(len(schemes)):
                 route = [numbered(scheme, memberships) for memberships in token_sets]
                 decoded = route[-1]
-                if decode_route != "last":
+                if decode_route != LAST:
                     trunk, readout = all_from(owners[decode_route], anatomy)
                     decoded = trunks.number(trunk), readouts.number(readout)
                 routes.append(route + [decoded] * (n_steps - 1))

@@ -33,7 +33,8 @@ class Graft:
     components: `all`, or components and groups joined by `+` (`O+FFN`); a sequence of names does as well.
     layers: `all`, a part (`second_half`, `last_quarter`, `3/8`), or layer numbers counted from 0, as
         text (`0,4-6`, ends included) or as a sequence. embed, final_norm and unembed belong to no layer:
-        they are grafted only where layers is `all`.
+        they are grafted only where layers is `all`. Of more parts than a model has layers some are empty:
+        such a graft takes nothing.
     heads: query heads counted from 0, or None for all. q and o are then grafted for these heads, k and v
         for the key/value heads that serve them; o's bias, which belongs to no head, stays.
     Raises NotationError for a name that does not exist, ValueError for parts that contradict each other.
@@ -51,12 +52,17 @@ class Graft:
             self.layers if isinstance(self.layers, str) else ",".join(str(layer) for layer in self.layers)
         )
         heads = None if self.heads is None else tuple(sorted(set(self.heads)))
-        object.__setattr__(self, "components", components)
-        object.__setattr__(self, "layers", layers)
-        object.__setattr__(self, "heads", heads)
         parse_positions(self.positions)
         parse_components(components)
         layer_numbers(layers)
+        # As parse_scheme would write them: spaces carry no meaning, once the text is known to be right.
+        positions, components, layers = (
+            "".join(text.split()) for text in (self.positions, components, layers)
+        )
+        object.__setattr__(self, "positions", positions)
+        object.__setattr__(self, "components", components)
+        object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "heads", heads)
         unlayered = sorted(named_components(components) & UNLAYERED)
         if layers != "all" and unlayered:
             raise ValueError(
@@ -66,6 +72,8 @@ class Graft:
             raise ValueError(f"graft {self}: heads can be chosen for q, k, v, o only, not for {components!r}")
         if heads == ():
             raise ValueError(f"graft {self}: heads is empty; give at least one query head, or None for all")
+        if heads is not None and heads[0] < 0:
+            raise ValueError(f"graft {self}: head {heads[0]} does not exist; heads are counted from 0")
 
     @property
     def component_set(self) -> frozenset[str]:

@@ -67,12 +67,12 @@ def measure(
 class ScoreTable:
     """Collects the readings of all passes: (prompt, scheme, step) tables, steps beyond a target left at 0."""
 
-    def __init__(self, targets: list[tuple[int, ...]], n_schemes: int):
+    def __init__(self, targets: list[tuple[int, ...]], n_schemes: int, dtype: torch.dtype):
         self.n_steps = max((len(target) for target in targets), default=1)
         shape = (len(targets), n_schemes, self.n_steps)
         padded = [[*target, *[0] * (self.n_steps - len(target))] for target in targets]
         self.targets = torch.tensor(padded, dtype=torch.long).reshape(len(targets), self.n_steps)
-        self.logprob, self.logit, self.foil = torch.zeros(3, *shape).unbind()
+        self.logprob, self.logit, self.foil = torch.zeros(3, *shape, dtype=dtype).unbind()
         self.rank, self.top1 = torch.zeros(2, *shape, dtype=torch.long).unbind()
 
     def enter(

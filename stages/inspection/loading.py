@@ -70,7 +70,7 @@ def load_tokenizer(recipient: Path, donors: Mapping[str, Path]) -> PreTrainedTok
     folders = {RECIPIENT: recipient} | {name: path for name, path in donors.items() if has_tokenizer(path)}
     with one_line_errors():
         tokenizers = {name: AutoTokenizer.from_pretrained(path, **LOCAL) for name, path in folders.items()}
-        check_tokenizers(tokenizers)
+        check_tokenizers(tokenizers, donors)
     if not tokenizers[RECIPIENT].is_fast:
         raise UserError(
             f"--recipient {recipient}: a slow tokenizer, which does not know the characters of its tokens; add tokenizer.json"

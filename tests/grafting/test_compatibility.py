@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_models import tiny_model
+from tiny_models import tiny_lora, tiny_model
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -53,11 +53,6 @@ def test_something_that_is_no_model_is_refused(pre):
         GraftedModel(pre, {"x": torch.nn.Linear(2, 2)})
 
 
-def test_a_donor_cannot_be_called_recipient(pre, sft):
-    with pytest.raises(ValueError, match="cannot be named 'recipient'"):
-        GraftedModel(pre, {"recipient": sft})
-
-
 def test_an_unknown_family_is_refused_and_the_known_are_listed():
     model = tiny_model("llama", 0)
     model.config.model_type = "mamba"
@@ -70,6 +65,43 @@ def test_bidirectional_models_are_refused():
     model.config.use_bidirectional_attention = True
     with pytest.raises(ValueError, match="causal attention"):
         GraftedModel(model, {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"qk_layernorm": True},
+            "recipient: model.layers.0.self_attn.q_layernorm.norms.0.weight belongs to no component",
+        ),
+        (
+            {"use_parallel_residual": True},
+            "has no module model.layers.0.post_attention_layernorm, where its family",
+        ),
+    ],
+)
+def test_a_variant_of_a_family_with_weights_elsewhere_is_refused(changes, expected):
+    with pytest.raises(ValueError, match=expected):
+        GraftedModel(tiny_model("stablelm", 0, **changes), {})
+
+
+@pytest.mark.parametrize("name", ["my-donor", "last", "recipient", "", "2b"])
+def test_a_donor_needs_a_name_that_the_notation_can_write(pre, sft, name):
+    with pytest.raises(ValueError, match=f"donor '{name}': a name is letters, digits and _"):
+        GraftedModel(pre, {name: sft})
+
+
+@pytest.mark.parametrize(
+    ("changes", "difference"),
+    [
+        ({"rms_norm_eps": 1e-3}, r"config\.rms_norm_eps: 0\.001, recipient 1e-06"),
+        ({"num_hidden_layers": 2}, r"config\.num_hidden_layers: 2, recipient 3"),
+    ],
+)
+def test_a_lora_donor_on_a_base_of_another_make_is_refused(pre, changes, difference):
+    donor = tiny_lora(tiny_model("llama", 0, **changes), seed=3)
+    with pytest.raises(ValueError, match=f"donor 'x' differs from the recipient in {difference}"):
+        GraftedModel(pre, {"x": donor})
 
 
 def tokenizer(words: list[str], **options: object) -> PreTrainedTokenizerFast:
@@ -87,10 +119,27 @@ def test_tokenizers_that_differ_are_refused(pre, sft):
         GraftedModel(pre, {"x": sft}, tokenizers={"recipient": ours, "x": tokenizer(["?", "b", "a"])})
     with pytest.raises(ValueError, match="the one of 'recipient' is missing; given: x"):
         GraftedModel(pre, {"x": sft}, tokenizers={"x": ours})
+    with pytest.raises(ValueError, match="tokenizers: 'y' is no donor; donors: x"):
+        GraftedModel(pre, {"x": sft}, tokenizers={"recipient": ours, "y": ours})
     other = tokenizer(["?", "a", "b"])
     other.backend_tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     with pytest.raises(ValueError, match="tokenizer of 'x' differs from the recipient's in"):
         GraftedModel(pre, {"x": sft}, tokenizers={"recipient": ours, "x": other})
+
+
+def test_tokenizers_that_differ_in_a_merge_alone_are_refused(pre, sft):
+    """The same vocabulary, and the text that is tried is cut the same way: only the merges say that others are not."""
+    vocabulary = {token: number for number, token in enumerate(["?", "x", "y", "z", "xy", "yz", "xyz"])}
+
+    def cut_by(merges: list[tuple[str, str]]) -> PreTrainedTokenizerFast:
+        backend = Tokenizer(models.BPE(vocabulary, merges, unk_token="?"))
+        return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="?")
+
+    ours, theirs = cut_by([("x", "y"), ("xy", "z")]), cut_by([("y", "z"), ("x", "yz")])
+    with pytest.raises(
+        ValueError, match=r"tokenizer of 'x' differs from the recipient's in merge 0: .*'y', 'z'.*'x', 'y'"
+    ):
+        GraftedModel(pre, {"x": sft}, tokenizers={"recipient": ours, "x": theirs})
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from oracle import Oracle
 from tiny_models import FAMILY_NAMES, VOCAB, tiny_lora, tiny_model
 
-from stages.grafting import Graft, GraftedModel, Prompt, Scheme
+from stages.grafting import Graft, GraftedModel, Prompt, Scheme, Scores
 
 # Relative to the largest logit. The numbers are the same up to float32 rounding: sums are taken in another order
 # (rows of several prompts in one product, low-rank updates instead of merged ones).
@@ -134,7 +134,25 @@ def largest_difference(family: str, case: Case) -> float:
             ]
             largest = torch.stack([difference.abs().max() for difference in differences]).max()
             worst.append(largest / expected.abs().max())
+            assert_same_choices(scores, i, j, expected, targets)
     return torch.stack(worst).max().item()  # torch's max, unlike Python's, keeps NaN
+
+
+def assert_same_choices(
+    scores: Scores, i: int, j: int, expected: torch.Tensor, targets: torch.Tensor
+) -> None:
+    """Rank, greedy token and exact match are the oracle's, up to logits that are equal within the tolerance.
+
+    expected: the oracle's logits at every step of the target."""
+    room = TOLERANCE * expected.abs().max()
+    first, target = expected[0], expected[0, targets[0]]
+    above, not_below = (first > target + room).sum(), (first > target - room).sum() - 1
+    assert above <= scores.target_rank[i, j] - 1 <= not_below
+    assert first[scores.top1_token[i, j]] >= first.max() - room
+    wanted = expected.gather(1, targets[:, None])[:, 0]
+    others = expected.scatter(1, targets[:, None], -torch.inf).amax(dim=1)
+    if (wanted > others + room).all() or (wanted < others - room).any():
+        assert scores.exact_match[i, j] == (wanted > others).all()
 
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)

@@ -9,7 +9,7 @@ import torch
 from tiny_models import FAMILY_NAMES, tiny_lora, tiny_model
 from torch import Tensor, nn
 
-from stages.grafting import GraftedModel, parse_scheme
+from stages.grafting import GraftedModel, Prompt, parse_scheme
 
 SCHEMES = [parse_scheme(text, donor="sft") for text in ("PRE", "SFT", "FE", "O+q{1}@LT", "k@all[1]")]
 
@@ -72,14 +72,43 @@ def test_a_pass_that_fails_leaves_no_trace(prompts):
     def fail(*_: object) -> None:
         raise RuntimeError("in the middle of a pass")
 
+    gc.collect()
+    alive = live_tensors()
     hook = sft.model.layers[1].input_layernorm.register_forward_pre_hook(fail)
     with pytest.raises(RuntimeError, match="in the middle of a pass"):
         grafted.score(prompts, SCHEMES)
     hook.remove()
+    gc.collect()
+    assert live_tensors() == alive
     assert_same_state(before[0], state_of(pre))
     assert_same_state(before[1], state_of(sft))
-    assert not grafted._trunk.groups.servings and not grafted._readout.groups.servings
+    for routing in (grafted._trunk, grafted._last, grafted._readout):
+        assert not routing.groups.servings and not routing._pieces
     assert torch.equal(grafted.score(prompts, SCHEMES).target_logit, expected)
+
+
+def test_a_pass_that_changes_the_rotary_frequencies_changes_none_of_the_recipients():
+    """Long-context Phi-3 swaps them when a prompt is longer or shorter than the last one was."""
+    rope = {
+        "rope_type": "longrope",
+        "rope_theta": 10000.0,
+        "short_factor": [1.0] * 3,
+        "long_factor": [4.0] * 3,
+    }
+    changes = {"max_position_embeddings": 64, "original_max_position_embeddings": 16, "rope_parameters": rope}
+    pre, sft = (tiny_model("phi3", seed, **changes) for seed in (0, 1))
+    short, long = (Prompt(tokens=range(length), positions={"FE": (1,)}, target=(5,)) for length in (9, 30))
+    with torch.no_grad():
+        pre(input_ids=torch.tensor([long.tokens]))  # the recipient's now are those of long prompts
+    before = state_of(pre)
+    scores = GraftedModel(pre, {"sft": sft}).score([short], SCHEMES[:2])
+    assert_same_state(before, state_of(pre))
+    with torch.no_grad():
+        expected = pre(input_ids=torch.tensor([short.tokens])).logits[0, -1, 5]
+    assert not torch.equal(before["tensors"]["model.rotary_emb.inv_freq"][1], pre.model.rotary_emb.inv_freq)
+    assert scores.target_logit[0, 0].item() == pytest.approx(
+        expected.item(), abs=1e-5
+    )  # float32, logits of size 1
 
 
 def test_dropping_the_grafted_model_frees_everything(prompts):
@@ -104,7 +133,7 @@ def live_tensors() -> int:
 
 
 def own_numbers(grafted: GraftedModel, *models: nn.Module) -> int:
-    """How many numbers a grafted model holds that are not the models' own."""
+    """How many numbers a grafted model holds that are not the models' own, but for the recipient's buffers, which are few."""
     theirs = {
         tensor.untyped_storage().data_ptr() for model in models for tensor in tensors_of(model).values()
     }
@@ -113,7 +142,7 @@ def own_numbers(grafted: GraftedModel, *models: nn.Module) -> int:
         held = [module, *getattr(module, "leaves", ())]
         held += [update for update in getattr(module, "updates", ()) if update is not None]
         for holder in held:
-            tensors = tensors_of(holder).values() if isinstance(holder, nn.Module) else (holder.a, holder.b)
+            tensors = holder.parameters() if isinstance(holder, nn.Module) else (holder.a, holder.b)
             own |= {tensor.untyped_storage().data_ptr(): tensor.numel() for tensor in tensors}
     return sum(numbers for address, numbers in own.items() if address not in theirs)
 

@@ -67,6 +67,19 @@ def test_a_graft_can_be_written_with_sequences():
     assert written == Graft(positions="LT", components="o+up", layers="0,2", donor="sft")
 
 
+def test_spaces_in_a_graft_carry_no_meaning_and_join_nothing():
+    spaced = Graft(positions=" (FE + LT) ^C", components=" O + FFN ", layers=" all ", donor="sft")
+    assert spaced == Graft(positions="(FE+LT)^C", components="O+FFN", layers="all", donor="sft")
+    assert Graft(positions="all", layers="all ", donor="sft").component_set == EVERYTHING
+    for wrong in (
+        {"positions": "F E"},
+        {"positions": "FE", "layers": "1 2"},
+        {"positions": "FE", "components": "u p"},
+    ):
+        with pytest.raises(NotationError):
+            Graft(donor="sft", **wrong)
+
+
 @pytest.mark.parametrize(
     ("text", "character", "expected"),
     [
@@ -164,6 +177,7 @@ def test_prompts_that_do_not_fit_are_refused(fields, expected):
         ({"components": "unembed", "layers": "first_half"}, "unembed belongs to no layer"),
         ({"components": "o+up", "heads": (0,)}, "heads can be chosen"),
         ({"components": "o", "heads": ()}, "heads is empty"),
+        ({"components": "o", "heads": (2, -1)}, "head -1 does not exist; heads are counted from 0"),
         ({"components": "mlp"}, "expected a component"),
     ],
 )

@@ -137,3 +137,13 @@ def test_reading_some_logits_at_a_time_changes_no_number(monkeypatch):
         torch.testing.assert_close(
             getattr(pieces, name), getattr(whole, name), rtol=0, atol=0, equal_nan=True
         )
+
+
+def test_models_in_float64_are_scored_in_float64(prompts):
+    pre, sft = (tiny_model("llama", seed).double() for seed in (0, 1))
+    scores = GraftedModel(pre, {"sft": sft}).score(prompts, PRE_SFT)
+    assert scores.target_logit.dtype == torch.float64
+    with torch.no_grad():
+        logits = sft(input_ids=torch.tensor([prompts[0].tokens])).logits[0, -1]
+    # float64: closer than float32 could be
+    assert scores.target_logit[0, 1].item() == pytest.approx(logits[prompts[0].target[0]].item(), abs=1e-10)
