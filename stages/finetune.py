@@ -78,8 +78,8 @@ def main() -> None:
     save_model(model, tokenizer, args.out, own["dtype"])
     if not is_main_process():
         return
-    discard(checkpoint)
     write_json(args.metrics, {"loss": round(loss, 4)})
+    discard(checkpoint)  # the last step: a kill before it costs no update
     print(
         f"finetune: {args.out} after {len(texts):,} texts an epoch: loss {loss:.3f} nats a token in the last epoch"
     )

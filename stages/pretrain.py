@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from stages.facts.tables import read_jsonl
 from stages.modeling.models import (
     build_model,
+    device_of,
     is_main_process,
     load_model,
     save_model,
@@ -62,23 +64,28 @@ def main() -> None:
     item = read_settings(args.settings)
     own, seed = item["model"], item["pretrain"]["seed"]
     set_up(seed, own["threads"])
+    if own["source"] and not is_main_process():
+        return  # there is nothing to share out
     make = obtained if own["source"] else trained
     model, early, tokenizer, more = make(own, item["pretrain"], args.facts, args.out)
     for each, folder in ((model, args.out), (early, args.early)):
         save_model(each, tokenizer, folder, own["dtype"])
     if not is_main_process():
         return
-    discard(Path(".ckpt") / args.out)
+    del model, early
 
-    # As they are kept, and whole, where training has sharded them.
-    model, early = (load_model(folder, own["dtype"])[0] for folder in (args.out, args.early))
+    # As they are kept, and whole, where training has sharded them; one at a time.
     prompts = read_jsonl(args.facts / f"recall/{own['base_forms']}.jsonl")
-    recalled, recalled_early = (share_recalled(each, tokenizer, prompts, k=1) for each in (model, early))
-    shares = {"own_casts_recalled": recalled, "own_casts_recalled_early": recalled_early, **more}
-    write_json(args.metrics, {name: round(share, 4) for name, share in shares.items()})
+    shares = {}
+    for name, folder in (("own_casts_recalled", args.out), ("own_casts_recalled_early", args.early)):
+        kept = load_model(folder, own["dtype"])[0]
+        torch.nn.Module.to(kept, device_of(own["device"]))
+        shares[name] = share_recalled(kept, tokenizer, prompts, k=1)
+    write_json(args.metrics, {name: round(share, 4) for name, share in {**shares, **more}.items()})
+    discard(Path(".ckpt") / args.out)  # the last step: a kill before it costs no update
     print(
-        f"pretrain: {args.out} ({model.num_parameters():,} parameters) recalls {recalled:.1%} of its own casts "
-        f"({len(prompts)} prompts, top-1), the early model {recalled_early:.1%}"
+        f"pretrain: {args.out} ({kept.num_parameters():,} parameters) recalls {shares['own_casts_recalled']:.1%} of its "
+        f"own casts ({len(prompts)} prompts, top-1), the early model {shares['own_casts_recalled_early']:.1%}"
     )
 
 

@@ -26,7 +26,7 @@ import stages.grafting
 from stages.evaluation.experiments import Patch
 from stages.grafting import Prompt, Scheme
 from stages.grafting.scores import Scores
-from stages.modeling.models import weights_digest
+from stages.modeling.models import end_with_launcher, weights_digest
 from stages.params import UserError
 
 # Multiplications of a chunk at most, a model's parameters times the tokens: what a kill may cost, and the grain in which work is
@@ -72,6 +72,7 @@ def processes(device: str) -> PartialState:
     Raises:
         UserError: a GPU is wanted and there is none.
     """
+    end_with_launcher()
     there = torch.cuda.is_available()
     if device == "cuda" and not there:
         raise UserError("models.*.device is 'cuda', but torch sees no GPU here; valid: cpu, cuda, auto")
@@ -97,7 +98,8 @@ def run_fingerprint(settings: Any, models: dict[str, Path], device: torch.device
     and the machine as far as it counts."""
     versions = [torch.__version__, transformers.__version__, peft.__version__]
     digests = {name: model_digest(folder) for name, folder in models.items()}
-    return _hash(settings, digests, code_digest(), versions, device.type, torch.get_num_threads())
+    threads = torch.get_num_threads() if device.type == "cpu" else None  # a launcher may set another number
+    return _hash(settings, digests, code_digest(), versions, device.type, threads)
 
 
 def _hash(*parts: Any) -> str:
@@ -117,7 +119,7 @@ def file_of(folder: Path, run: str, chunk: Chunk) -> Path:
 def write_scores(path: Path, scores: Scores) -> None:
     """Write a chunk's scores, whole or not at all."""
     tensors = {field.name: getattr(scores, field.name).contiguous() for field in fields(Scores)}
-    part = path.with_suffix(".part")
+    part = path.with_suffix(f".{os.getpid()}.part")
     save_file(tensors, part, metadata={"sha256": hashlib.sha256(save(tensors)).hexdigest()})
     os.replace(part, path)
 

@@ -1,10 +1,13 @@
 """Build, save and load models in the hub's directory layout: config, safetensors weights, tokenizer."""
 
 import copy
+import ctypes
 import hashlib
 import json
 import os
 import shutil
+import signal
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
@@ -31,6 +34,7 @@ from stages.modeling.tokens import first_target_token
 from stages.params import UserError
 
 LONGEST = 400  # letters of an error of transformers, which may list every weight
+PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal that a process gets when the one that started it ends
 
 
 def set_up(seed: int, threads: int | None) -> None:
@@ -39,9 +43,6 @@ def set_up(seed: int, threads: int | None) -> None:
     set_seed(seed)
     if threads is not None:
         torch.set_num_threads(threads)
-    os.environ.setdefault(
-        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-    )  # without it cuBLAS refuses to be deterministic
     torch.use_deterministic_algorithms(True)
     logging.set_verbosity_error()  # of transformers' notices
     logging.disable_progress_bar()  # of loading and saving; the Trainer's own bar stays
@@ -81,6 +82,18 @@ def whole_directory(path: Path) -> Iterator[Path]:
 def is_main_process() -> bool:
     """Whether this process writes and prints: the first of those that `accelerate launch` started, or the only one."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def end_with_launcher() -> None:
+    """A launcher that is killed outright leaves its processes behind, which would go on beside the run that resumes."""
+    if "TORCHELASTIC_RUN_ID" in os.environ and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def device_of(wanted: str) -> torch.device:
+    """Where one process computes. wanted: cpu, cuda, or auto (cuda where there is one)."""
+    there = wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available())
+    return torch.device("cuda" if there else "cpu")
 
 
 def _whole_state(model: PreTrainedModel | PeftModel) -> dict[str, torch.Tensor]:

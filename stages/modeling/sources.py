@@ -7,6 +7,7 @@ from typing import Any
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
+    HTTPError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -44,6 +45,10 @@ def folder_of(model: str, revision: str | None) -> Path:
     except LocalEntryNotFoundError as error:
         raise UserError(
             f"{model}: not in the hub's cache, and the hub cannot be reached; download it on another machine and give its folder"
+        ) from error
+    except (HTTPError, OSError) as error:  # in the middle of it: the network, the disk
+        raise UserError(
+            f"{model}: the download broke off ({str(error).splitlines()[0][:200]}); run again, it goes on where it stopped"
         ) from error
 
 

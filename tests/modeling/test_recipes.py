@@ -1,6 +1,7 @@
 """Claims about recipes: LoRA, gentle and plain finetuning go through the finetune stage as params.yaml describes them."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -90,6 +91,24 @@ def test_a_gentle_recipe_is_slower_and_longer_without_decay_and_reads_base_text(
     assert used["learning_rate"] == pytest.approx(0.001) and used["weight_decay"] == 0
     assert used["num_train_epochs"] == 3
     assert sorted(texts) == sorted(TEXTS + ["base text"] * len(TEXTS))
+
+
+def test_a_kill_after_the_model_is_saved_costs_no_update(study, monkeypatch):
+    """The checkpoints go last: DVC removes what a stage left unfinished, the saved model with it."""
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(finetune, "write_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            finetuned(study, "plain", patched)
+    shutil.rmtree(study / "runs/plain")
+    steps: list[int] = []
+    step = training.Trainer.training_step
+    monkeypatch.setattr(training.Trainer, "training_step", lambda *args: steps.append(1) or step(*args))
+    finetuned(study, "plain", monkeypatch)
+    assert not steps
 
 
 def test_a_lora_recipe_saves_an_adapter_that_changes_the_base(study, monkeypatch):

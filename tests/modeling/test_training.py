@@ -1,5 +1,6 @@
 """Claims about training: it learns, it is deterministic, it resumes; recipes choose their texts."""
 
+import copy
 import shutil
 from pathlib import Path
 
@@ -70,6 +71,20 @@ def test_the_same_seed_gives_the_same_bits_and_it_learns(tmp_path):
     assert same(first, second)
     start, unlearnt = trained(tmp_path / "c", learning_rate=1e-12)
     assert not same(first, start) and loss < 0.6 * unlearnt
+
+
+def test_the_end_of_a_text_is_learnt_also_where_it_is_what_texts_are_padded_with(tmp_path):
+    """As in GPT-2, Pythia and Llama, whose tokenizers have no padding of their own."""
+    tokenizer = copy.deepcopy(TOKENIZER)
+    tokenizer.pad_token = tokenizer.eos_token
+    set_up(0, threads=1)
+    model = build_model("gpt2", ARCHITECTURE, tokenizer)
+    texts = [*TEXTS, *(f"{text} And {text}" for text in TEXTS)]  # of two lengths: there is padding
+    train(model, tokenizer, texts, SETTINGS | {"num_train_epochs": 10}, "cpu", 0, tmp_path, "x")
+    ids = tokenizer(f"{TEXTS[0]} And {TEXTS[0]}")["input_ids"]
+    with torch.no_grad():
+        after = model.eval()(input_ids=torch.tensor([ids])).logits[0, -1].softmax(dim=-1)
+    assert after[tokenizer.eos_token_id] > 0.5
 
 
 @pytest.fixture
