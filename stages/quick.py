@@ -67,9 +67,10 @@ def change_params(path: Path, changes: Mapping[str, Any]) -> None:
 
 
 def environment_of(copy: Path) -> dict[str, str]:
-    """The environment of a run with the copy's own code."""
+    """The environment of a run with the copy's own code, before what is on the path already."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return os.environ | {"PYTHONPATH": str(copy), "PATH": path}
+    code = os.pathsep.join(filter(None, [str(copy), os.environ.get("PYTHONPATH")]))
+    return os.environ | {"PYTHONPATH": code, "PATH": path}
 
 
 def dvc(copy: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess:
