@@ -22,10 +22,12 @@ from stages.checking.sources import check_kind, check_source
 from stages.facts.own import read_own
 from stages.facts.sheets import text_of, yaml_of
 from stages.facts.templates import PromptTemplate, read_prompt_templates, read_training_forms
+from stages.faults import choices, parsed
 from stages.grafting.routes import Anatomy
 from stages.params import UserError, run_main
-from stages.schema import Params, choices, parsed
+from stages.schema import Params
 from stages.settings import settings_of, write_settings
+from stages.study import finetune_items
 
 # Sections of template files whose sentences have names; the others are lists.
 NAMED_FORMS = ("test", "other_name")
@@ -114,6 +116,16 @@ def listed_models(params: Params) -> list[str]:
     """The models that the study lists, each once."""
     study = params.study
     return list(dict.fromkeys([*study.models, *study.repeats.models, *study.new_form.models]))
+
+
+def whole_models(params: Params, name: str) -> int:
+    """How many models the study finetunes from one with all their weights; an adapter is none."""
+    study = params.study
+    items = finetune_items(study.model_dump())
+    seeds = {recipe: len(study.seeds) for model, recipe in items if model == name}
+    for recipe in study.repeats.recipes if name in study.repeats.models else []:
+        seeds[recipe] += len(study.repeats.seeds)
+    return sum(number for recipe, number in seeds.items() if not params.recipes[recipe].lora)
 
 
 def check_maps(params: Params) -> None:
@@ -212,7 +224,7 @@ def check(values: Any, data: Path) -> Params:
         prompts.setdefault(template.name, []).append(template)
     evaluated = listed_models(params)
     for name in evaluated:
-        check_source(name, params.models[name], Path.cwd())
+        check_source(name, params.models[name], whole_models(params, name), params.launch, Path.cwd())
     prompts_own = {prompt.name: [prompt] for prompt in own.prompts}
     check_setups(params, prompts, prompts_own, {name: anatomies[name] for name in evaluated})
     check_maps(params)

@@ -1,14 +1,11 @@
-"""What params.yaml may say: its sections, keys, types and choices, as pydantic models; faults in one line."""
+"""What params.yaml may say: its sections, keys, types and choices, as pydantic models."""
 
-import difflib
-from collections.abc import Iterable
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
-from stages.params import UserError
+from stages.faults import Section
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]  # no dots: DVC's templating takes them for nesting
 Names = Annotated[list[Name], Field(min_length=1)]
@@ -21,14 +18,12 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Positive = Annotated[float, Field(gt=0, le=1e9)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
-Family = Literal["gpt2", "gpt_neox", "llama", "stablelm", "gemma"]
+Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+# The engine's (stages/grafting/families.py). Models of the first five are trained here too (stages/checking/architectures.py).
+Family = Literal[
+    "gpt2", "gpt_neox", "llama", "stablelm", "gemma", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "olmo2", "phi3"
+]  # fmt: skip
 Colour = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
-
-
-class Section(BaseModel):
-    """A part of params.yaml: an unknown key or a wrong type is an error."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Repeats(Section):
@@ -80,6 +75,7 @@ class HubText(Section):
     """A dataset of the hub, read with the library `datasets` (extra `real`)."""
 
     dataset: Annotated[str, Field(min_length=1)]
+    revision: Commit
     config: str | None
     split: Annotated[str, Field(min_length=1)]
 
@@ -136,8 +132,8 @@ class Source(Section):
     """A pretrained model that is not trained here."""
 
     model: str  # a hub id, or a local folder
-    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None  # of the hub: a commit
-    early: str = "untrained"  # what stands for the early checkpoint: untrained weights, another revision, or a local folder
+    revision: Commit | None = None  # of the hub
+    early: str = "untrained"  # what stands for the early checkpoint: untrained weights, another commit, or a local folder
 
 
 class RecipeChange(Section):
@@ -152,11 +148,12 @@ class Model(Section):
     dtype: Literal["float32", "bfloat16", "float16"]  # of the weights as they are kept and evaluated
     base_forms: Literal["all", "article"]
     source: Source | None = None  # then there is no tokenizer and no pretrain
-    architecture: dict[str, Any] = {}  # checked by stages/checking/architectures.py
+    architecture: dict[str, Any] = Field(default_factory=dict)  # checked by stages/checking/architectures.py
     tokenizer: TokenizerSettings | None = None
     pretrain: TrainingSettings | None = None
     finetune: TrainingSettings
-    recipes: dict[Name, RecipeChange] = {}  # what this model does otherwise in a recipe
+    # What this model does otherwise in a recipe.
+    recipes: dict[Name, RecipeChange] = Field(default_factory=dict)
 
 
 class Lora(Section):
@@ -186,9 +183,8 @@ class Setup(Section):
     halves: Annotated[list[Literal["a", "b"]], Field(min_length=1)]
     facts: Literal["all", "half_known"] = "all"
     recipient: Name  # base, early, or a recipe
-    donors: Annotated[
-        dict[Name, Name], Field(min_length=1)
-    ]  # donor -> base, early, or a recipe; the first serves SFT
+    # Donor -> base, early, or a recipe; the first serves SFT.
+    donors: Annotated[dict[Name, Name], Field(min_length=1)]
     experiments: Names
     leave_out: list[Name]  # prompts of its experiments that are not asked here
 
@@ -289,53 +285,3 @@ class Params(Section):
     summarize: Summarize
     judge_claims: JudgeClaims
     render_figures: RenderFigures
-
-
-def choices(value: object, valid: Iterable[str]) -> str:
-    """The valid choices, the nearest first."""
-    valid = [str(name) for name in valid]
-    near = difflib.get_close_matches(str(value), valid, n=1, cutoff=0.5)
-    return (f"did you mean {near[0]!r}? " if near else "") + f"valid: {', '.join(valid)}"
-
-
-def section_at(kind: Any, loc: tuple) -> type[Section] | None:
-    """The section class at a location inside params, through dicts, lists and optional values."""
-    if get_origin(kind) is Annotated:
-        return section_at(get_args(kind)[0], loc)
-    if get_origin(kind) in (Union, UnionType):
-        return next((found for arm in get_args(kind) if (found := section_at(arm, loc))), None)
-    if isinstance(kind, type) and issubclass(kind, Section):
-        return section_at(kind.model_fields[loc[0]].annotation, loc[1:]) if loc else kind
-    if get_origin(kind) in (dict, list) and loc:
-        return section_at(get_args(kind)[-1], loc[1:])
-    return None
-
-
-def explain(error: ValidationError, model: type[Section], prefix: tuple = ()) -> str:
-    """The first fault in one line: the key, the value and the valid choices."""
-    # A misspelt key is two faults, one unknown and one missing: the unknown one says what to mend.
-    fault = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
-    loc, value = fault["loc"], fault["input"]
-    # "[key]" and the arms of a union, such as list[str], are pydantic's own.
-    where = ".".join(str(part) for part in prefix + loc if "[" not in str(part)) or "params.yaml"
-    if fault["type"] == "extra_forbidden":
-        section = section_at(model, loc[:-1])
-        return f"unknown key {where!r}; {choices(loc[-1], section.model_fields if section else ())}"
-    if fault["type"] == "missing":
-        return f"missing key {where!r}"
-    if fault["type"] == "literal_error":
-        valid = fault["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
-        return f"{where} is {value!r}; {choices(value, valid)}"
-    return f"{where} is {value!r}: {fault['msg']}"
-
-
-def parsed(model: type[Section], values: Any, prefix: tuple = ()) -> Any:
-    """Validate one section.
-
-    Raises:
-        UserError: the first fault, in one line.
-    """
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise UserError(explain(error, model, prefix)) from error

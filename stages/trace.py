@@ -29,9 +29,9 @@ from stages.analysis.provenance import (
 )
 from stages.analysis.summary import summarize
 from stages.analysis.tables import read_scores
+from stages.faults import choices
 from stages.params import UserError, load_section, read_settings, run_main
 from stages.plotting.needs import DRAWN_FROM, setups_of
-from stages.schema import choices
 from stages.study import summary_items
 
 SUMMARIES, TABLES = Path("results/summary"), Path("runs/graft")

@@ -21,12 +21,13 @@ from stages.inspection.folders import check_folders
 from stages.modeling.models import save_model
 from stages.modeling.tokens import train_tokenizer
 from stages.params import UserError, read_yaml, run_main
-from stages.schema import Model
+from stages.schema import Launch, Model
 
 PARAMS = read_yaml(Path("params.yaml"))
 WEIGHTS = "model.safetensors"
 RENAMED = ["model.safetensor", "Model.safetensors", "weights.safetensors", "model.safetensors.part"]
 NO_JSON = [b"", b"{", b"[]", b"null", b"\xff\xfe{\0}\0", b'{"a": }', b"<html>"]
+LAUNCH = Launch(train="python", graft="python")
 LENGTH = 8  # bytes that hold the length of a header
 
 
@@ -63,7 +64,7 @@ def refused(folder: Path) -> str:
     """The line with which the study refuses a folder before any work; stages.inspect refuses it in the same words."""
     lines = []
     for check in (
-        lambda: check_source("mine", Model.model_validate(entry(folder)), folder.parent),
+        lambda: check_source("mine", Model.model_validate(entry(folder)), 1, LAUNCH, folder.parent),
         lambda: check_folders(folder, {}),
     ):
         with pytest.raises(UserError) as raised:

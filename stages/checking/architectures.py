@@ -5,10 +5,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from stages.checking.folders import local_config
+from stages.faults import Section, parsed
 from stages.grafting.families import FAMILIES
 from stages.grafting.routes import Anatomy
 from stages.params import UserError
-from stages.schema import Count, Model, Positive, Section, Share, parsed
+from stages.schema import Count, Model, Positive, Share
 
 Context = Annotated[int, Field(ge=128, le=10**7)]  # tokens; the longest texts have about 100
 Activation = Literal["gelu", "gelu_pytorch_tanh", "silu"]
@@ -104,6 +105,11 @@ def architecture_of(name: str, model: Model) -> dict[str, Any]:
     """
     key = ("models", name, "architecture")
     if model.source is None:
+        if model.family not in ARCHITECTURES:
+            raise UserError(
+                f"models.{name}.family is {model.family!r}: a model without a source is trained here; "
+                f"valid: {', '.join(ARCHITECTURES)}"
+            )
         values = parsed(ARCHITECTURES[model.family], model.architecture, key).model_dump()
     else:
         given = model.architecture or local_config(model.source.model) or {}
@@ -136,5 +142,5 @@ def check_architecture(name: str, model: Model) -> Anatomy:
         n_heads=heads,
         n_kv_heads=values.get("num_key_value_heads") or heads,
         head_width=width,
-        output_bias=model.family.startswith("gpt"),
+        output_bias=model.family in ("gpt2", "gpt_neox") or bool(values.get("attention_bias")),
     )

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from stages.facts.sheets import text_of
+from stages.faults import choices
 from stages.grafting.schemes import parse_scheme
 from stages.params import UserError
 from stages.plotting.needs import DRAWN_FROM, VARIANTS, WITHOUT_METRIC, drawn_figures, setups_of
-from stages.schema import FigureSettings, Params, choices
+from stages.schema import FigureSettings, Params
 
 POSITION_SETS = ("FE", "LT", "M", "R")
 

@@ -87,16 +87,7 @@ def check_whole(option: str, path: Path) -> None:
     Raises:
         UserError: it is not, or the header is no table of weights.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        header: Any = None
-        if 0 < length <= size - 8:
-            try:
-                header = json.loads(file.read(length))
-            except ValueError:  # neither text nor JSON
-                header = None
+    size, (header, length) = path.stat().st_size, _read_header(path)
     if not isinstance(header, dict):
         raise UserError(
             f"{option}: {path.name} is cut short or no safetensors file: {size} bytes without a whole header"
@@ -111,6 +102,26 @@ def check_whole(option: str, path: Path) -> None:
         raise UserError(
             f"{option}: {path.name} {what}: {size} bytes, its header says {expected}; copy it again"
         )
+
+
+def header_of(path: Path) -> dict[str, Any]:
+    """What a whole safetensors file says of each of its weights: dtype, shape, data_offsets."""
+    header, _ = _read_header(path)
+    return {key: entry for key, entry in header.items() if key != "__metadata__"}
+
+
+def _read_header(path: Path) -> tuple[Any, int]:
+    """(header, its length in bytes); None for the header where there is no whole one."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if 0 < length <= size - 8:
+            try:
+                return json.loads(file.read(length)), length
+            except ValueError:  # neither text nor JSON
+                pass
+    return None, length
 
 
 def _end_of(entry: Any) -> int | None:

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from stages.evaluation.experiments import GENERATORS
+from stages.faults import Section, choices, parsed
 from stages.params import UserError
-from stages.schema import Count, Experiment, Section, choices, parsed
+from stages.schema import Count, Experiment
 
 Texts = Annotated[list[str], Field(min_length=1)]
 Windows = Annotated[list[Count], Field(min_length=1)]

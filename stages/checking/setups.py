@@ -13,11 +13,12 @@ from stages.evaluation.experiments import (
     random_set,
 )
 from stages.facts.templates import PromptTemplate, position_sets
+from stages.faults import choices
 from stages.grafting.notation import UNLAYERED, NotationError, parse_positions, set_names
 from stages.grafting.routes import Anatomy, resolve
 from stages.grafting.schemes import RECIPIENT
 from stages.params import UserError
-from stages.schema import Experiment, Params, Setup, choices
+from stages.schema import Experiment, Params, Setup
 
 Prompts = Mapping[str, Sequence[PromptTemplate]]
 

@@ -1,12 +1,14 @@
-"""CounterFact (Meng et al. 2022) as facts of your own: its authors' json into a folder for read_facts.
+"""CounterFact (Meng et al. 2022) as facts of your own: its authors' records into a folder for read_facts.
 
     python -m stages.facts.counterfact --file counterfact.json --count 200 --out counterfact
+    python -m stages.facts.counterfact --dataset OWNER/NAME --revision COMMIT --count 200 --out counterfact
 
 Each fact teaches the false object, target_new; the foil is the true one.
 """
 
 import argparse
 import csv
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,13 +101,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--file", type=Path, required=True, help="CounterFact, a JSON list of records")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--file", type=Path, help="CounterFact, a JSON list of records")
+    where.add_argument("--dataset", help="the same records on the hub (pip install '.[real]')")
+    parser.add_argument("--revision", help="of --dataset: the 40 digits of a commit")
+    parser.add_argument("--split", default="train", help="of --dataset")
     parser.add_argument("--count", type=int, required=True, help="how many records, from the first on")
     parser.add_argument("--out", type=Path, required=True, help="folder to write, for read_facts.folder")
     args = parser.parse_args()
     if args.count < 1:
         raise UserError(f"--count is {args.count}; at least 1 is needed")
-    passed_over = write_folder(args.out, read_counterfact({"file": str(args.file)}, args.count))
+    if args.dataset and not re.fullmatch(r"[0-9a-f]{40}", args.revision or ""):
+        raise UserError(
+            f"--revision is {args.revision!r}: --dataset {args.dataset} needs one, the 40 digits of a commit"
+        )
+    source = {"file": str(args.file)}
+    if args.dataset:
+        source = {"dataset": args.dataset, "revision": args.revision, "split": args.split}
+    passed_over = write_folder(args.out, read_counterfact(source, args.count))
     own = read_own(args.out)
     print(
         f"counterfact: {len(own.facts)} facts in {args.out}; {passed_over} passed over, whose prompt was there or has the "

@@ -13,7 +13,7 @@ from stages.params import UserError
 
 
 def records_of(source: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
-    """The records of {file: path} or {dataset: hub id, config: name or null, split: name}.
+    """The records of {file: path} or {dataset: hub id, revision: commit, config: name or null, split: name}.
 
     A file is a JSON list (.json), one JSON object a line (.jsonl), or text, whose lines become {"text": line}.
 
@@ -30,7 +30,7 @@ def records_of(source: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
             f"{name}: `datasets`, which reads it from the hub, is not installed: pip install '.[real]', or give a local file"
         ) from error
     try:
-        return load_dataset(name, config, split=split)
+        return load_dataset(name, config, split=split, revision=source["revision"])
     except (OSError, ValueError) as error:  # not found, no network; unknown config or split
         raise UserError(
             f"{name} (config {config}, split {split}): not loaded: {' '.join(str(error).split())}"

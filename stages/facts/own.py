@@ -15,8 +15,9 @@ from pydantic import Field
 
 from stages.facts.sheets import Fact, read_csv, yaml_of
 from stages.facts.templates import PromptTemplate, position_sets, render
+from stages.faults import Section, choices, parsed
 from stages.params import UserError
-from stages.schema import Name, Section, choices, parsed
+from stages.schema import Name
 
 FACTS, TRAINING, PROMPTS = "facts.csv", "training.yaml", "prompts.yaml"
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from stages.checking.figures import check_figures
+from stages.faults import parsed
 from stages.params import UserError, read_yaml
-from stages.schema import Params, parsed
+from stages.schema import Params
 
 REPOSITORY = Path(__file__).parents[2]
 PARAMS = read_yaml(REPOSITORY / "params.yaml")

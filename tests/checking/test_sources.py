@@ -1,9 +1,12 @@
 """Claims about models with a source: what cannot be had is said in one line, before any work; what can is loaded as it is."""
 
 import json
+import os
+import shutil
 from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 import torch
@@ -12,16 +15,19 @@ from huggingface_hub.errors import GatedRepoError, HTTPError, RepositoryNotFound
 from safetensors.torch import load_file, save_file
 from tiny_models import tiny_model
 
-from stages.check_params import check
+from stages.check_params import check, whole_models
+from stages.checking import sources
 from stages.checking.sources import check_source
+from stages.grafting.families import FAMILIES
 from stages.modeling.models import load_model, save_model, set_up
 from stages.modeling.sources import obtain, obtain_early
 from stages.modeling.tokens import train_tokenizer
 from stages.params import UserError, read_yaml
-from stages.schema import Model
+from stages.schema import Family, Launch, Model, Params
 
 PARAMS = read_yaml(Path("params.yaml"))
 DATA = Path("data")
+HERE = Launch(train="python", graft="python")
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
 
 
@@ -51,7 +57,7 @@ def model_of(source: str, **more) -> Model:
 
 
 def test_a_whole_local_folder_is_accepted_and_loaded(whole, tmp_path):
-    check_source("mine", model_of(whole), tmp_path)
+    check_source("mine", model_of(whole), 1, HERE, tmp_path)
     set_up(0, threads=1)
     source = {"model": str(whole), "revision": None, "early": "untrained"}
     config = json.loads((whole / "config.json").read_text())
@@ -107,7 +113,7 @@ def no_json(folder: Path) -> None:
 def test_a_damaged_folder_is_named_before_any_work(folder, tmp_path, damage, words):
     damage(folder)
     with pytest.raises(UserError) as raised:
-        check_source("mine", model_of(folder), tmp_path)
+        check_source("mine", model_of(folder), 1, HERE, tmp_path)
     message = str(raised.value)
     assert all(word in message for word in ["models.mine.source", *words]) and "\n" not in message, message
 
@@ -157,21 +163,101 @@ def test_what_the_hub_refuses_is_said_with_what_to_do(monkeypatch, tmp_path, err
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *args, **options: None)
     model = Model.model_validate(PARAMS["models"]["llama-3_2-1b"])
     with pytest.raises(UserError) as raised:
-        check_source("llama-3_2-1b", model, tmp_path)
+        check_source("llama-3_2-1b", model, 0, HERE, tmp_path)
     message = str(raised.value)
     assert all(word in message for word in ["meta-llama/Llama-3.2-1B", *words]) and "\n" not in message
 
 
 @pytest.mark.parametrize("files", [{"model.safetensors": 10**18, "onnx/model.safetensors": 1}, {"a.bin": 1}])
 def test_a_hub_model_needs_safetensors_and_room(monkeypatch, tmp_path, files):
-    siblings = [SimpleNamespace(rfilename=name, size=size) for name, size in files.items()]
-    info = SimpleNamespace(siblings=siblings)
-    monkeypatch.setattr(HfApi, "model_info", lambda *args, **options: info)
-    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *args, **options: None)
+    offer(monkeypatch, files)
     model = Model.model_validate(PARAMS["models"]["gpt2-xl"])
-    wanted = "1000000000.0 GB of weights; .* GB are free" if len(files) > 1 else "no safetensors"
+    wanted = r"needs 2000000000\.0 GB of disk for it \(2 models" if len(files) > 1 else "no safetensors"
     with pytest.raises(UserError, match=wanted):
-        check_source("gpt2-xl", model, tmp_path)
+        check_source("gpt2-xl", model, 0, HERE, tmp_path)
+
+
+def offer(monkeypatch, files: dict[str, int], refuse: Exception | None = None) -> None:
+    """A hub that has these files; of a gated model it lists them and hands none out."""
+    siblings = [SimpleNamespace(rfilename=name, size=size) for name, size in files.items()]
+    info = SimpleNamespace(siblings=siblings, safetensors=None)
+
+    def hand_out(*args, **options):
+        if refuse:
+            raise refuse
+
+    monkeypatch.setattr(HfApi, "model_info", lambda *args, **options: info)
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", hand_out)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *args, **options: None)
+
+
+def test_a_gated_model_whose_files_are_listed_is_refused_before_any_work(monkeypatch, tmp_path):
+    offer(monkeypatch, {"model.safetensors": 1}, GatedRepoError("no", response=response(403)))
+    model = Model.model_validate(PARAMS["models"]["llama-3_2-1b"])
+    with pytest.raises(UserError, match=r"meta-llama/Llama-3\.2-1B is gated; accept its terms .*HF_TOKEN"):
+        check_source("llama-3_2-1b", model, 0, HERE, tmp_path)
+
+
+def test_disk_and_memory_must_suffice_for_what_is_trained(monkeypatch, whole, tmp_path):
+    model, numbers = model_of(whole), 23_000_000_000  # as if it were a model of 23 B
+    usage = SimpleNamespace(total=0, used=0, free=10**12)
+    monkeypatch.setattr(sources.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(sources, "numbers_in", lambda files: numbers)
+    monkeypatch.setattr(sources, "gpu_memory", lambda: [])
+    monkeypatch.setattr(sources.psutil, "virtual_memory", lambda: SimpleNamespace(total=400 * 10**9))
+    check_source("mine", model, 5, HERE, tmp_path)  # 7 models of 46 GB, checkpoints of 552: 874
+    with pytest.raises(
+        UserError,
+        match=r"needs 1012\.0 GB of disk for it \(10 models, two checkpoints .*; 1000\.0 GB are free",
+    ):
+        check_source("mine", model, 8, HERE, tmp_path)
+    done = tmp_path / "runs/finetune/mine-0-fmra"  # an earlier run made it: it needs no more room
+    done.mkdir(parents=True)
+    (done / "model.safetensors").touch()
+    os.truncate(done / "model.safetensors", 46 * 10**9)
+    check_source("mine", model, 8, HERE, tmp_path)
+    monkeypatch.setattr(sources, "gpu_memory", lambda: [24 * 10**9, 80 * 10**9])
+    with pytest.raises(UserError, match=r"more than 368\.0 GB, its GPU has 80\.0; valid: FSDP"):
+        check_source("mine", model, 5, HERE, tmp_path)
+    sharded = Launch(train="accelerate launch --config_file data/accelerate/fsdp.yaml", graft="python")
+    check_source("mine", model, 5, sharded, tmp_path)
+    check_source("mine", model, 0, HERE, tmp_path)  # adapters alone
+
+
+def test_what_an_earlier_run_obtained_is_not_asked_for_again(monkeypatch, whole, tmp_path):
+    def no_hub(*args: object, **options: object) -> None:
+        raise AssertionError("the hub is asked")
+
+    monkeypatch.setattr(HfApi, "model_info", no_hub)
+    shutil.copytree(whole, tmp_path / "runs/pretrain/llama-3_2-1b")
+    model = Model.model_validate(PARAMS["models"]["llama-3_2-1b"])
+    check_source("llama-3_2-1b", model, 1, HERE, tmp_path)
+    with pytest.raises(AssertionError, match="the hub is asked"):
+        check_source("another", model, 1, HERE, tmp_path)
+
+
+def test_adapters_are_no_whole_models_and_every_seed_is_one():
+    values = deepcopy(PARAMS)
+    lists = {
+        "recipes": ["fmra", "lora"],
+        "parts": ["half_a"],
+        "own": [],
+        "seeds": [0, 1],
+        "models": ["tiny-gpt2"],
+    }
+    repeats = {"models": ["tiny-gpt2"], "seeds": [2, 3, 4], "recipes": ["fmra"]}
+    values["study"] |= lists | {"repeats": repeats}
+    assert whole_models(Params.model_validate(values), "tiny-gpt2") == (2 + 3) + 2
+
+
+def test_models_of_every_family_of_the_engine_may_have_a_source_and_five_are_trained_here():
+    assert {*get_args(Family)} == {*FAMILIES}
+    values = deepcopy(PARAMS)
+    values["models"]["tiny-gpt2"]["family"] = "qwen2"
+    with pytest.raises(
+        UserError, match=r"models\.tiny-gpt2\.family is 'qwen2': .*; valid: gpt2, gpt_neox, llama"
+    ):
+        check(values, DATA)
 
 
 @pytest.mark.parametrize(
@@ -179,6 +265,10 @@ def test_a_hub_model_needs_safetensors_and_room(monkeypatch, tmp_path, files):
     [
         ({"source": {"model": "./nowhere"}}, ["no such folder"]),
         ({"source": {"model": "owner/name"}}, ["revision is missing", "40 digits"]),
+        (
+            {"source": {"model": "owner/name", "revision": "0" * 40, "early": "main"}},
+            ["gpt2-xl.source.early is 'main'", "untrained", "40 digits"],
+        ),
         ({"source": {"model": "owner/name", "revision": "main"}}, ["source.revision", "'main'"]),
         ({"pretrain": PARAMS["models"]["tiny-gpt2"]["pretrain"]}, ["has a source and pretrain"]),
         ({"source": None}, ["missing key 'models.gpt2-xl.tokenizer'"]),

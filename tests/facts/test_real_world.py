@@ -371,7 +371,7 @@ def test_local_text_that_is_missing_or_damaged_is_named(tmp_path):
         general_texts({"file": str(path)}, 1)
 
 
-HUB = {"dataset": "some/text", "config": "small", "split": "train"}
+HUB = {"dataset": "some/text", "revision": "0" * 40, "config": "small", "split": "train"}
 
 
 def test_a_hub_dataset_without_the_library_says_how_to_install_it(monkeypatch):
@@ -380,20 +380,20 @@ def test_a_hub_dataset_without_the_library_says_how_to_install_it(monkeypatch):
         general_texts(HUB, 1)
 
 
-def test_a_hub_dataset_is_asked_for_by_name_config_and_split(monkeypatch):
+def test_a_hub_dataset_is_asked_for_at_its_commit(monkeypatch):
     asked = []
 
     class Library:
         @staticmethod
-        def load_dataset(name, config, split):
-            asked.append((name, config, split))
+        def load_dataset(name, config, split, revision):
+            asked.append((name, config, split, revision))
             if config == "big":
                 raise ValueError("BuilderConfig 'big'\nnot found")
             return [{"text": "One."}, {"text": "Two."}]
 
     monkeypatch.setitem(sys.modules, "datasets", Library)
     assert general_texts(HUB, 2) == ["One.", "Two."]
-    assert asked == [("some/text", "small", "train")]
+    assert asked == [("some/text", "small", "train", "0" * 40)]
     with pytest.raises(
         UserError, match=r"some/text \(config big, split train\): not loaded: .*'big' not found$"
     ):

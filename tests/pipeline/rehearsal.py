@@ -31,12 +31,12 @@ from watching import GB, OverMemory, Watched, table_of, watch
 from stages.evaluation.memory import built
 from stages.facts.real import make_world
 from stages.facts.templates import read_training_forms
+from stages.faults import choices
 from stages.generate_facts import base_texts, cast_texts
 from stages.params import UserError, read_settings, read_yaml, run_main
 from stages.plotting.needs import drawn_figures
 from stages.quick import dvc, make_copy
 from stages.scaling import packed_tokens
-from stages.schema import choices
 from stages.study import summary_items
 
 MODELS = ("gpt2-xl", "pythia-2_8b", "llama-3_2-1b", "gemma-1_1-2b-it")

@@ -131,7 +131,8 @@ def test_what_a_run_takes_is_seen_stage_by_stage_and_too_much_ends_it(tmp_path):
         0.3 * GB < stages[2].peak < 0.5 * GB and stages[1].peak < 0.1 * GB
     )  # an interpreter takes some 10 MB
     log.write_bytes(b"")
-    with pytest.raises(OverMemory, match=r"large@a: 0\.3 GB, more than 0\.2"):
+    # Seen as soon as it is above .2 GB: the process may not have filled all of its .3 GB by then.
+    with pytest.raises(OverMemory, match=r"large@a: 0\.[23] GB, more than 0\.2"):
         watch(work, log, tmp_path, limit=GB // 5)
 
 

@@ -10,11 +10,12 @@ from pictures import bars, check_readable, intervals, texts
 
 from stages.check_params import check_architecture
 from stages.checking.setups import scheme_names
+from stages.faults import parsed
 from stages.params import UserError, read_yaml
 from stages.plotting.bars import POSITION_SCHEMES
 from stages.plotting.figures import DRAWINGS
 from stages.plotting.needs import DRAWN_FROM, drawn_figures
-from stages.schema import FigureSettings, Params, parsed
+from stages.schema import FigureSettings, Params
 
 PARAMS = read_yaml(Path(__file__).parents[2] / "params.yaml")
 FIGURES = PARAMS["render_figures"]["figures"]
