@@ -23,39 +23,27 @@ from stages.plotting.layout import (
 )
 from stages.plotting.panels import bars
 from stages.plotting.results import NO_VALUES, Material, bars_of, panel_of, published_of
-
-PROMPTS = ("headline", "qa", "movie_title", "long")
-POSITION_SCHEMES = ("PRE", "SFT", "FE", "LT", "FE+LT", "(FE+LT)^C", "FE^C", "LT^C")
-TITLE_GROUPS = {
-    "reference": ("PRE", "SFT", "FE", "LT", "FE+LT"),
-    "movie title": ("M", "M+LT", "FE+M", "FE+M+LT", "(FE+M)^C", "(FE+M+LT)^C"),
-    "relation words": ("R", "R+LT", "FE+R", "FE+R+LT"),
-}
-UNEMBEDDING_SCHEMES = POSITION_SCHEMES[2:]
-COMPONENT_SCHEMES = (
-    *("ATTN+O+FFN", "O+FFN", "ATTN+FFN", "FFN", "O+FFN-DOWN", "O+FFN-UP", "ATTN+O", "O"),
-    *("O+FFN_random", "FFN_random"),
+from stages.plotting.shown import (
+    COMPONENT_NOTE,
+    COMPONENT_PROMPTS,
+    COMPONENT_SCHEMES,
+    HYBRID_COMPONENTS,
+    HYBRID_HUES,
+    HYBRID_NOTE,
+    HYBRID_SCHEMES,
+    POSITION_NOTE,
+    POSITION_SCHEMES,
+    PROMPTS,
+    RANGES,
+    RECIPES,
+    REFERENCES,
+    RELATIONS,
+    TITLE_GROUPS,
+    TITLE_NOTE,
+    UNEMBEDDING_SCHEMES,
+    UNEMBEDDINGS,
 )
-HYBRID_SCHEMES = ("PRE", "SFT", "relation", "NO FE", "FE FULL")
-HYBRID_COMPONENTS = ("SFT", "NO FE", "FE ATTN", "FE FFN", "FE O+FFN", "FE FULL")
-# Where the schemes with names of their own graft: only at LT, or at FE too.
-HYBRID_HUES = {name: "LT" for name in ("relation", "NO FE")} | {
-    name: "FE+LT" for name in HYBRID_COMPONENTS[2:]
-}
-# Variant -> what a scheme is called in it. What a variant does not have is not drawn.
-RANGES = {
-    "second half": "{}@LT[second_half]",
-    "last quarter": "{}@LT[last_quarter]",
-    "all layers": "{}@LT[all]",
-}
-RELATIONS = {"relation's O+FFN at LT: second half of the layers": "{}", "in all layers": "{} [all]"}
-UNEMBEDDINGS = {
-    "unembedding: SFT's at LT where LT is grafted": "{}",
-    "always PRE's": "{} | PRE unembed",
-    "always SFT's": "{} | SFT unembed",
-}
-REFERENCES = ("PRE", "SFT")  # they have no variants
-RECIPES = {"fmra": "full finetuning", "gentle": "gentle full finetuning", "lora": "LoRA"}
+from stages.plotting.style import OTHER
 
 # (model, prompt) -> the panels of one place, a variant each, and their published values
 Finder = Callable[[str, str], tuple[list[pd.DataFrame], list[pd.Series]]]
@@ -99,7 +87,17 @@ def _setup_bars(
     prompts = there if shown is None else [prompt for prompt in shown if prompt in there]
     same = rows["dataset"].nunique() == 1  # then it is the recipes that are compared
     names = [RECIPES.get(setup, setup) if same else setup for setup in setups] if len(setups) > 1 else []
-    return page(material, rows, find, prompts, schemes, metric, variants=names, heights=1.32)
+    return page(
+        material,
+        rows,
+        find,
+        prompts,
+        schemes,
+        metric,
+        variants=names,
+        note="" if names else POSITION_NOTE,
+        heights=1.32,
+    )
 
 
 # E1 of facts of one's own: a row a prompt of their file, in its order.
@@ -115,20 +113,23 @@ def variants_figure(
     order: Sequence[str],
     variants: Mapping[str, str],
     hues: Mapping[str, str],
+    prompts: Sequence[str] = PROMPTS,
     published: str = "",
     note: str = "",
+    swatch: str = "",
     upright: bool = True,
     heights: float = 1.45,
 ) -> Figure:
     """One experiment whose schemes come in variants, each by its notation: E3, E4, E5.
 
     `order`: the schemes; `variants`: name -> notation of a scheme in that variant; `published`: the file of
-    values of the first variant; `note`: words in the legend. PRE and SFT have no variants.
+    values of the first variant; `note`: words in the legend; `swatch`: whose colour its samples of the variants
+    have. PRE and SFT have no variants. `prompts`: those to show, where they were asked.
     """
     rows = bars_of(
         material.summaries, material.study["seeds"], setup=setups[0], experiment=experiment, metric=metric
     )
-    there = set(rows["scheme"])
+    measured = set(rows["scheme"])
     notations = [
         {
             scheme: scheme if scheme in REFERENCES else form.format(scheme)
@@ -137,7 +138,7 @@ def variants_figure(
         }
         for place, form in enumerate(variants.values())
     ]
-    notations = [{name: full for name, full in forms.items() if full in there} for forms in notations]
+    notations = [{name: full for name, full in forms.items() if full in measured} for forms in notations]
     schemes = without_references(
         [name for name in order if any(name in forms for forms in notations)], metric
     )
@@ -152,7 +153,8 @@ def variants_figure(
         values = _published(material, published, dataset, model, prompt, metric) if published else NO_VALUES
         return panels, [values, *[NO_VALUES] * (len(panels) - 1)]
 
-    prompts = [prompt for prompt in PROMPTS if prompt in set(rows["prompt"])]
+    there = [prompt for prompt in PROMPTS if prompt in set(rows["prompt"])]
+    prompts = [prompt for prompt in prompts if prompt in there] or there
     used = rows[rows["scheme"].isin({full for forms in notations for full in forms.values()})]
     return page(
         material,
@@ -164,6 +166,7 @@ def variants_figure(
         variants=[name for name, forms in zip(variants, notations, strict=True) if forms],
         hues=hues,
         note=note,
+        swatch=swatch,
         heights=heights,
         upright=upright,
     )
@@ -175,8 +178,10 @@ component_figure = partial(
     order=(*REFERENCES, *COMPONENT_SCHEMES),
     variants=RANGES,
     hues={scheme: "LT" for scheme in COMPONENT_SCHEMES[:-2]},
+    prompts=COMPONENT_PROMPTS,
     published="component_grafting",
-    note="PRE: finetuned on B to A only",
+    note=COMPONENT_NOTE,
+    swatch="LT",
     upright=False,
     heights=3.3,
 )
@@ -187,7 +192,7 @@ hybrid_figure = partial(
     variants=RELATIONS,
     hues=HYBRID_HUES,
     published="hybrid_grafting",
-    note="SFT: the relation model",
+    note=HYBRID_NOTE,
 )
 hybrid_component_figure = partial(
     variants_figure,
@@ -196,7 +201,7 @@ hybrid_component_figure = partial(
     variants=RELATIONS,
     hues=HYBRID_HUES,
     published="hybrid_grafting",
-    note="SFT: the relation model",
+    note=HYBRID_NOTE,
 )
 unembedding_figure = partial(
     variants_figure,
@@ -226,7 +231,7 @@ def title_figure(material: Material, setups: Sequence[str], metric: str) -> Figu
         return [panel_of(rows, schemes, model=model, prompt=prompt)], [NO_VALUES]
 
     prompts = [prompt for prompt in PROMPTS if prompt in set(rows["prompt"])]
-    figure = page(material, rows, find, prompts, lines, metric, heights=2.7, upright=False)
+    figure = page(material, rows, find, prompts, lines, metric, note=TITLE_NOTE, heights=2.7, upright=False)
     for axes in figure.axes:
         for tick, line in zip(axes.yaxis.get_major_ticks(), lines, strict=True):
             tick.label1.set_fontstyle("italic" if line in groups else "normal")
@@ -244,6 +249,7 @@ def page(
     variants: Sequence[str] = (),
     hues: Mapping[str, str] | None = None,
     note: str = "",
+    swatch: str = "",
     heights: float,
     upright: bool = True,
 ) -> Figure:
@@ -271,7 +277,7 @@ def page(
     head_columns(panels[0], models, big_models(section["counterparts"]) if diamonds else {})
     complements = [complement_entry()] if any(scheme.endswith("^C") for scheme in schemes) else []
     entries = [
-        *variant_entries(variants),
+        *variant_entries(variants, section["colours"].get(swatch, OTHER)),
         *published_entry([*rows["dataset"].unique()], diamonds),
         *reference_entry(metric),
         interval_entry(shown, "|" if upright else "_"),

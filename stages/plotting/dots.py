@@ -8,7 +8,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from stages.plotting.bars import POSITION_SCHEMES, PROMPTS
 from stages.plotting.layout import (
     AXIS_LABELS,
     big_models,
@@ -24,6 +23,7 @@ from stages.plotting.layout import (
 )
 from stages.plotting.panels import bars, dot, dots, say_n, undefined
 from stages.plotting.results import Material, bars_of, panel_of, published_of
+from stages.plotting.shown import POSITION_SCHEMES, PROMPTS
 from stages.plotting.style import SMALLEST_TYPE, bar_look, figure_width
 
 PARAPHRASE_SCHEMES = ("SFT", "FE", "LT", "FE+LT", "(FE+LT)^C")
@@ -113,7 +113,7 @@ def family_figure(material: Material, setups: Sequence[str], metric: str) -> Fig
         axes.set_ylabel(f"{prompt}\n{AXIS_LABELS[metric]}")
     rows = pd.concat(by_seed.values())
     rows = rows[rows["prompt"].isin(QUESTIONS) & rows["scheme"].isin(FAMILY_SCHEMES)]
-    value_axis(list(panels[:, 0]), rows[rows["model"].isin(study["models"])], metric)
+    value_axis(list(panels[:, 0]), rows, metric)
     entries = _open_and_filled([f"finetuning seed {seed}" for seed in seeds]) if len(seeds) > 1 else []
     legend(figure, columns, [*entries, *reference_entry(metric), interval_entry(rows)])
     return figure

@@ -54,4 +54,7 @@ def draw(
         raise UserError(
             f"render_figures.figures.{name}.metric: {metric!r} is none of {', '.join(AXIS_LABELS)}"
         )
-    return DRAWINGS[draws](Material(summaries, published, study, section), setups_of(wanted), metric)
+    # What is not drawn must not stretch an axis or a colour scale.
+    models = [*study["models"], *(study["new_form"]["models"] if draws == "new_form" else [])]
+    shown = summaries[summaries["model"].isin(models)]
+    return DRAWINGS[draws](Material(shown, published, study, section), setups_of(wanted), metric)

@@ -138,10 +138,10 @@ def complement_entry() -> Patch:
     )
 
 
-def variant_entries(names: Sequence[str]) -> list[Patch]:
-    """A grey sample of each variant's fill."""
+def variant_entries(names: Sequence[str], colour: str = OTHER) -> list[Patch]:
+    """A sample of each variant's fill: grey, or in the one colour that all its bars have."""
     return [
-        Patch(facecolor=tinted(OTHER, share), edgecolor=OTHER, linewidth=0.8, label=name)
+        Patch(facecolor=tinted(colour, share), edgecolor=colour, linewidth=0.8, label=name)
         for share, name in zip(TINTS, names, strict=False)
     ]
 

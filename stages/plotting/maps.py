@@ -1,4 +1,4 @@
-"""Heat maps: where single layers, components, heads and positions recover what; one diverging scale a page, centred at 0."""
+"""Heat maps: where single layers, components, heads and positions recover what; diverging scales, centred at 0."""
 
 import math
 import re
@@ -64,6 +64,14 @@ def position(what: str) -> str | None:
     return "rest" if what == POSITIONS[-1] else what if what in POSITIONS else None
 
 
+class Scaled(NamedTuple):
+    """Maps that share a colour scale: their panels, and the cells in them."""
+
+    panels: Sequence[Axes]
+    scale: Normalize
+    tables: Sequence[pd.DataFrame]
+
+
 ONE = "layer (0 = first)"
 TWO = "first of two layers"
 COMPONENT_MAPS = (
@@ -92,24 +100,37 @@ def position_map_figure(material: Material, setups: Sequence[str], metric: str) 
 
 
 def _map_page(material: Material, setup: str, metric: str, maps: Mapping[str, Sequence[Map]]) -> Figure:
+    """The maps of each experiment on a scale of their own: a head does little beside a whole layer."""
     models = material.study["models"]
-    cells = []
+    found: list[list[tuple[Map, pd.DataFrame]]] = []
     for experiment, of_experiment in maps.items():
         rows = bars_of(
             material.summaries, material.study["seeds"], setup=setup, experiment=experiment, metric=metric
         )
         rows = rows[rows["prompt"] == PROMPT]
-        cells += [(drawn, table) for drawn in of_experiment if not (table := cells_of(rows, drawn)).empty]
+        found.append(
+            [(drawn, table) for drawn in of_experiment if not (table := cells_of(rows, drawn)).empty]
+        )
+    cells = [cell for group in found for cell in group]
     heights = [0.42 + 0.148 * table["row"].nunique() for _, table in cells]
-    figure, panels = grid(len(cells), len(models), heights=heights, margins=0.9, sharey="row", sharex=False)
-    scale = shared_scale([table for _, table in cells])
-    for line, (drawn, table) in zip(panels, cells, strict=True):
-        for axes, model in zip(line, models, strict=True):
-            heat_map(axes, table, model, scale)
-            axes.set_xlabel(drawn.xlabel)
-        line[0].set_ylabel(drawn.title)
+    margins = 0.4 + 0.5 * len(found)
+    figure, panels = grid(
+        len(cells), len(models), heights=heights, margins=margins, sharey="row", sharex=False
+    )
+    lines, groups = iter(panels), []
+    for group in found:
+        tables = [table for _, table in group]
+        scale, drawn_on = shared_scale(tables), []
+        for drawn, table in group:
+            line = next(lines)
+            for axes, model in zip(line, models, strict=True):
+                heat_map(axes, table, model, scale)
+                axes.set_xlabel(drawn.xlabel)
+            line[0].set_ylabel(drawn.title)
+            drawn_on += [*line]
+        groups.append(Scaled(drawn_on, scale, tables))
     head_columns(panels[0], models)
-    finish_maps(figure, list(panels.flat), scale, [table for _, table in cells], metric, len(models))
+    finish_maps(figure, groups, metric, len(models))
     return figure
 
 
@@ -129,10 +150,12 @@ def cells_of(rows: pd.DataFrame, drawn: Map) -> pd.DataFrame:
 
 
 def shared_scale(tables: Sequence[pd.DataFrame]) -> Normalize:
-    """-x to x, x the largest estimate of the page, rounded up to .05 and at most 1: one colour, one value."""
+    """-x to x, x the largest estimate of these maps, rounded up to .05 (.01 where it is less) and at most 1."""
     values = np.concatenate([table["estimate"].to_numpy(float) for table in tables])
     values = np.abs(values[np.isfinite(values)])
-    limit = min(1.0, max(0.05, math.ceil(round(float(values.max(initial=0)) / 0.05, 6)) * 0.05))
+    most = float(values.max(initial=0))
+    step = 0.05 if most > 0.05 else 0.01
+    limit = min(1.0, max(step, math.ceil(round(most / step, 6)) * step))
     return Normalize(-limit, limit)
 
 
@@ -173,9 +196,10 @@ def heat_map(axes: Axes, table: pd.DataFrame, model: str, scale: Normalize) -> N
 
 
 def percent(value: float) -> str:
-    """A whole number of hundredths, with a true minus and without "-0"."""
-    number = round(100 * value)
-    return f"{number}" if number >= 0 else f"\N{MINUS SIGN}{-number}"
+    """Hundredths, tenths of one where there is less than one: 12, .3, 0; with a true minus and without "-0"."""
+    size = abs(100 * value)
+    text = f"{size:.0f}" if size >= 0.95 else f"{size:.1f}".removeprefix("0")
+    return "0" if text == ".0" else text if value > 0 else f"\N{MINUS SIGN}{text}"
 
 
 def row_order(names: Iterable[str]) -> list[str]:
@@ -195,23 +219,19 @@ def has_holm(cells: pd.DataFrame) -> bool:
 
 
 def finish_maps(
-    figure: Figure,
-    panels: Iterable[Axes],
-    scale: Normalize,
-    tables: Sequence[pd.DataFrame],
-    metric: str,
-    columns: int,
-    entries: Sequence[Any] = (),
+    figure: Figure, groups: Sequence[Scaled], metric: str, columns: int, entries: Sequence[Any] = ()
 ) -> None:
-    """The colour bar of all maps of a page, and the page's legend with what the frames mean."""
-    axes = list(panels)
-    bar = figure.colorbar(
-        ScalarMappable(scale, DIVERGING), ax=axes, location="bottom", aspect=50, pad=0.01, shrink=0.7
-    )
-    what = AXIS_LABELS[metric].replace("\n", " ")
-    gap = ", " if columns > 2 else "\n"
-    bar.set_label(f"{what}{gap}prompt {tables[0]['prompt'].iloc[0]}; numbers in %")
-    bar.outline.set_linewidth(0.5)
+    """A colour bar below each group of maps, and the page's legend with what the frames mean."""
+    for panels, scale, found in groups:
+        bar = figure.colorbar(
+            ScalarMappable(scale, DIVERGING), ax=panels, location="bottom", aspect=50, pad=0.02, shrink=0.7
+        )
+        what = AXIS_LABELS[metric].replace("\n", " ")
+        gap = ", " if columns > 2 else "\n"
+        bar.set_label(f"{what}{gap}prompt {found[0]['prompt'].iloc[0]}; numbers in %")
+        bar.outline.set_linewidth(0.5)
+    axes = [panel for group in groups for panel in group.panels]
+    tables = [table for group in groups for table in group.tables]
     holm = all(has_holm(table) for table in tables)
     label = (
         f"differs from 0 (Holm-corrected p \N{LESS-THAN OR EQUAL TO} {SIGNIFICANT:g})"

@@ -6,7 +6,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from stages.params import UserError
-from stages.plotting.bars import HYBRID_COMPONENTS, HYBRID_HUES, POSITION_SCHEMES
 from stages.plotting.dots import QUESTIONS
 from stages.plotting.layout import (
     AXIS_LABELS,
@@ -20,10 +19,11 @@ from stages.plotting.layout import (
     variant_entries,
     without_references,
 )
-from stages.plotting.maps import POSITION_MAPS, cells_of, finish_maps, heat_map, shared_scale
+from stages.plotting.maps import POSITION_MAPS, Scaled, cells_of, finish_maps, heat_map, shared_scale
 from stages.plotting.needs import form_pairs
 from stages.plotting.panels import bars
 from stages.plotting.results import Material, bars_of, panel_of
+from stages.plotting.shown import HYBRID_COMPONENTS, HYBRID_HUES, POSITION_SCHEMES
 
 OTHER_NAME = "movie_title_other_name"
 NAMED = "mean_logit_difference"
@@ -119,7 +119,7 @@ def new_form_figure(material: Material, setups: Sequence[str], metric: str) -> F
         interval_entry(positions),
         complement_entry(),
     ]
-    finish_maps(figure, panels[2], scale, [cells], metric, len(models), entries)
+    finish_maps(figure, [Scaled([*panels[2]], scale, [cells])], metric, len(models), entries)
     return figure
 
 

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Patch, Rectangle
 
-from stages.plotting.bars import POSITION_SCHEMES
 from stages.plotting.results import Material
+from stages.plotting.shown import POSITION_SCHEMES
 from stages.plotting.style import SMALLEST_TYPE, bar_look, tinted
 
 TOKENS = ("Ann", "Lee", "stars", "in", "a", "movie", "alongside")

@@ -71,15 +71,15 @@ def unembeddings(view: View) -> str:
 
 
 def unembedding_pairs(view: View) -> str:
-    unclear, total = 0, 0
+    overlapping, total = 0, 0
     for scheme in UNEMBEDDING_SCHEMES:
         pre, sft = (look(view, f"{scheme} | {model} unembed", "unembedding") for model in ("PRE", "SFT"))
         found = relations(pre, sft)
-        unclear += len(found["unclear"])
+        overlapping += len(found["overlapping"])
         total += sum(len(names) for names in found.values())
     return (
-        f"Of {total} pairs, the same scheme in the same model under the two unembeddings, {unclear} are not told apart by their "
-        f"intervals."
+        f"Of {total} pairs, the same scheme in the same model under the two unembeddings, the intervals of {overlapping} "
+        f"overlap."
     )
 
 

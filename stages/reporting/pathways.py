@@ -135,7 +135,7 @@ def random_positions(view: View) -> str:
             look(view, name, "random_positions", prompt="qa") for name in (scheme, f"{scheme}_random")
         )
         parts.append(compared(scheme, grafted, "as many random positions", control, "them"))
-    return f"{'; '.join(parts)} {setting(grafted)}."
+    return f"{joined(parts).removesuffix('.')} {setting(grafted)}."
 
 
 def other_name(view: View) -> str:

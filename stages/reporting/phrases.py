@@ -15,7 +15,7 @@ METRIC_WORDS = {
     "recovered_top5": "recovered fraction of top-5 accuracy",
     "recovered_logprob": "recovered fraction of log-probability",
 }
-RELATIONS = {"above": "above", "below": "below", "unclear": "not told apart from"}
+RELATIONS = ("above", "below", "overlapping", "undefined")
 
 
 class NotMeasuredError(Exception):
@@ -85,9 +85,10 @@ def spread(rows: pd.DataFrame) -> str:
 
 
 def relations(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, list[str]]:
-    """{above | below | unclear: models}: a is above b only where its whole interval is, else they are not told apart.
+    """{above | below | overlapping | undefined: models}: a is above b only where its whole interval is.
 
-    Two intervals of 95 % that do not meet are a sharper demand than a paired difference that excludes 0.
+    Two intervals of 95 % that do not meet are a sharper demand than a paired difference that excludes 0: where they
+    overlap, nothing is said but that.
 
     Raises:
         NotMeasuredError: no model has both.
@@ -97,25 +98,38 @@ def relations(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, list[str]]:
         raise NotMeasuredError
     found: dict[str, list[str]] = {relation: [] for relation in RELATIONS}
     for _, row in both.iterrows():
-        relation = (
-            "above" if row["low"] > row["high_b"] else "below" if row["high"] < row["low_b"] else "unclear"
-        )
+        if not np.isfinite([row[end + side] for end in ("low", "high") for side in ("", "_b")]).all():
+            relation = "undefined"
+        elif row["low"] > row["high_b"]:
+            relation = "above"
+        else:
+            relation = "below" if row["high"] < row["low_b"] else "overlapping"
         found[relation].append(row["label"])
     return found
 
 
 def compared(name_a: str, a: pd.DataFrame, name_b: str, b: pd.DataFrame, again: str = "it") -> str:
-    """LT is above FE in tiny-gpt2 and not told apart from it in tiny-llama; only what the intervals support.
+    """LT is above FE in tiny-gpt2; their intervals overlap in tiny-llama. Only what the intervals support.
 
     again: the word for b after its first mention.
     """
-    found = {relation: names for relation, names in relations(a, b).items() if names}
-    total = sum(len(names) for names in found.values())
-    parts = [
-        f"{RELATIONS[relation]} {name_b if place == 0 else again} {everywhere(names, total)}"
-        for place, (relation, names) in enumerate(found.items())
-    ]
-    return f"{name_a} is {listed(parts)}"
+    found = relations(a, b)
+    total, overlap, undefined = (
+        sum(map(len, found.values())),
+        found.pop("overlapping"),
+        found.pop("undefined"),
+    )
+    parts = [f"{relation} {{}} {everywhere(names, total)}" for relation, names in found.items() if names]
+    words = [part.format(again if place else name_b) for place, part in enumerate(parts)]
+    asides = [f"their intervals overlap {everywhere(overlap, total)}"] if overlap else []
+    if words:
+        told = f"{name_a} is {listed(words)}"
+    elif asides:
+        told = asides.pop().replace("their intervals", f"the intervals of {name_a} and {name_b}")
+    else:
+        return f"{name_a} against {name_b} is undefined {everywhere(undefined, total)}"
+    asides += [f"undefined {everywhere(undefined, total)}"] if undefined else []
+    return f"{told} ({'; '.join(asides)})" if asides else told
 
 
 def sizes(rows: pd.DataFrame) -> str:

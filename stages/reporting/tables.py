@@ -15,8 +15,9 @@ POSITION_SCHEMES = ("PRE", "SFT", "FE", "LT", "FE+LT", "(FE+LT)^C", "FE^C", "LT^
 COMPONENTS = ("ATTN+O+FFN", "ATTN+FFN", "ATTN+O", "O+FFN", "FFN", "O", "O+FFN-UP", "O+FFN-DOWN")
 RANGES = {"second_half": "second half of the layers", "last_quarter": "last quarter", "all": "all layers"}
 MARKDOWN_NOTE = (
-    "A cell: the verdict; the estimate and 95 % interval of the first part with that verdict; the paper's value of the same "
-    "comparison in the big model of the family, on top-5 accuracy. An empty cell: not measured."
+    "A cell: the verdict; the estimate and 95 % interval of the first part with that verdict, on log-probability before top-5 "
+    "accuracy; then, where the paper has the same comparison, both on top-5 accuracy: this model and the big one of its family. "
+    "An empty cell: not measured."
 )
 SIGNS = {"holds": "✓", "fails": "✗", "undecided": "?"}  # beside the word: told apart without colour
 
@@ -45,8 +46,8 @@ def cell(row: pd.Series) -> dict[str, str]:
 def whole_cells(verdicts: pd.DataFrame) -> pd.DataFrame:
     """The claims' verdicts, each with the numbers of the part that decided it, and how many parts there are and hold.
 
-    The paper published top-5 accuracies only: beside an estimate on another metric stands the value of the same comparison
-    and prompt on top-5 accuracy, where there is one.
+    The paper published top-5 accuracies only: its value of the same comparison and prompt stands beside ours by that metric
+    (columns published, top5), whatever metric decided.
     """
     if verdicts.empty:  # the study has no claim's setups: facts of one's own alone
         return verdicts
@@ -54,7 +55,8 @@ def whole_cells(verdicts: pd.DataFrame) -> pd.DataFrame:
     keys = ["claim", "model", "seed", "comparison", "prompt"]
     known = verdicts.dropna(subset="published").drop_duplicates(keys)
     whole = whole.drop(columns=["comparison", "published"]).rename(columns={"part": "comparison"})
-    return whole.merge(known[[*keys, "published"]], on=keys, how="left")
+    known = known[[*keys, "published", "estimate"]].rename(columns={"estimate": "top5"})
+    return whole.merge(known, on=keys, how="left")
 
 
 def verdict_table(verdicts: pd.DataFrame, claims: Mapping[str, Claim]) -> dict[str, Any]:
@@ -77,7 +79,8 @@ def verdict_table(verdicts: pd.DataFrame, claims: Mapping[str, Claim]) -> dict[s
                 "text": claim.text.replace("*", ""),  # emphasis
                 "comparison": claim.comparison,
                 "cells": {
-                    row["label"]: cell(row) | {"parts": str(row["parts"]), "held": str(row["held"])}
+                    row["label"]: cell(row)
+                    | {"parts": str(row["parts"]), "held": str(row["held"]), "top5": filled(row["top5"])}
                     for _, row in whole[whole["claim"] == name].iterrows()
                 },
                 "parts": [
@@ -101,7 +104,9 @@ def markdown(table: Mapping[str, Any]) -> str:
         cells = []
         for model in table["models"]:
             found = row["cells"].get(model)
-            published = f"; paper {found['published']}" if found and found["published"] else ""
+            published = (
+                f"; top-5 {found['top5']}, paper {found['published']}" if found and found["published"] else ""
+            )
             cells.append(f"**{found['verdict']}** {found['estimate']}{published}".strip() if found else "")
         text = " ".join(row["text"].split()).replace("|", "\\|")
         lines.append(f"| {row['claim']}: {text} | {' | '.join(cells)} |")

@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex, to_rgba
 from pictures import bars, diamonds, drawn_texts, intervals, lying_intervals, texts
 
 from stages.params import UserError
-from stages.plotting.bars import COMPONENT_SCHEMES, POSITION_SCHEMES
+from stages.plotting.shown import COMPONENT_SCHEMES, POSITION_SCHEMES
 from stages.plotting.style import SMALLEST_TYPE, TINTS
 
 PROMPTS = ["headline", "qa", "movie_title", "long"]

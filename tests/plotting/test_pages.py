@@ -12,9 +12,9 @@ from stages.check_params import check_architecture
 from stages.checking.setups import scheme_names
 from stages.faults import parsed
 from stages.params import UserError, read_yaml
-from stages.plotting.bars import POSITION_SCHEMES
 from stages.plotting.figures import DRAWINGS
 from stages.plotting.needs import DRAWN_FROM, drawn_figures
+from stages.plotting.shown import POSITION_SCHEMES
 from stages.schema import FigureSettings, Params
 
 PARAMS = read_yaml(Path(__file__).parents[2] / "params.yaml")

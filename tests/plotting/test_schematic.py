@@ -7,8 +7,8 @@ from matplotlib.patches import Rectangle
 
 from stages.grafting.families import FAMILIES
 from stages.grafting.notation import layer_numbers
-from stages.plotting.bars import POSITION_SCHEMES
 from stages.plotting.schematic import ALL, COMPONENT_SCHEMES, GRAFTED, LAYERS, PARTS, TOKENS
+from stages.plotting.shown import POSITION_SCHEMES
 
 
 def test_complements_are_all_other_tokens():
@@ -33,7 +33,7 @@ def test_o_and_ffn_in_the_second_half_are_what_the_notation_means(model):
 
 
 def test_every_scheme_of_the_picture_is_coloured_as_in_the_bars(render, section):
-    figure = render("figure1", pd.DataFrame())
+    figure = render("figure1", pd.DataFrame(columns=["model"]))
     faces = [to_hex(p.get_facecolor()) for p in figure.axes[0].patches if isinstance(p, Rectangle)]
     expected = {
         "FE": 2 + 5 + 2,  # FE, FE^C and the patched state in both runs

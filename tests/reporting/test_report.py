@@ -97,7 +97,7 @@ def test_every_figure_is_in_the_page_with_words_for_those_who_do_not_see_it(page
     files = [*(f"figures/{name}.png" for name in FIGURES), "families/families.png"]
     assert shown == [(whole_study / file).read_bytes() for file in files]
     for image in images[1:]:
-        assert re.search(r"\d\.\d\d \[|above|below|not told apart", image["alt"]), image["alt"]
+        assert re.search(r"\d\.\d\d \[|above|below|overlap", image["alt"]), image["alt"]
     # 1400 dots at 200 an inch: 7 inches, on which 7 points are 12 CSS pixels.
     assert {image["width"] for image in images} == {str(round(1400 / 200 * 72 / 7 * 12))}
 
@@ -196,7 +196,7 @@ def test_what_was_noted_by_hand_is_shown(study_folder, run_stage, text):
     )
     text = run_stage(study_folder).read_text()
     assert "on 2 cores" in text and 'make repro</th><td class="number">31</td>' in text
-    assert "C5 in tiny-gpt2 is fails there, holds here" in text
+    assert "C5, tiny-gpt2: holds here, fails there" in text
     assert "world seed 2: no verdict goes from holds to fails" in text
 
 

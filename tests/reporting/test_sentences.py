@@ -95,26 +95,28 @@ def rows(**values: tuple[float, float, float]) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "word"),
+    ("a", "b", "told"),
     [
-        ((0.5, 0.6, 0.7), (0.2, 0.3, 0.4), "above"),
-        ((0.2, 0.3, 0.4), (0.5, 0.6, 0.7), "below"),
-        ((0.2, 0.3, 0.5), (0.5, 0.6, 0.7), "not told apart from"),  # they touch
-        ((0.5, 0.6, 0.7), (0.2, 0.3, 0.5), "not told apart from"),
-        ((0.5, 0.6, 0.7), (0.4, 0.5, 0.6), "not told apart from"),
-        ((-np.inf, np.nan, np.inf), (0.5, 0.6, 0.7), "not told apart from"),
-        ((np.nan, np.nan, np.nan), (0.5, 0.6, 0.7), "not told apart from"),
+        ((0.5, 0.6, 0.7), (0.2, 0.3, 0.4), "A is above B in m"),
+        ((0.2, 0.3, 0.4), (0.5, 0.6, 0.7), "A is below B in m"),
+        ((0.2, 0.3, 0.5), (0.5, 0.6, 0.7), "the intervals of A and B overlap in m"),  # they touch
+        ((0.5, 0.6, 0.7), (0.2, 0.3, 0.5), "the intervals of A and B overlap in m"),
+        ((0.5, 0.6, 0.7), (0.4, 0.5, 0.6), "the intervals of A and B overlap in m"),
+        ((-np.inf, np.nan, np.inf), (0.5, 0.6, 0.7), "A against B is undefined in m"),
+        ((np.nan, np.nan, np.nan), (0.5, 0.6, 0.7), "A against B is undefined in m"),
     ],
 )
-def test_above_and_below_are_said_only_where_intervals_do_not_meet(a, b, word):
-    assert compared("A", rows(m=a), "B", rows(m=b)) == f"A is {word} B in m"
+def test_above_and_below_are_said_only_where_intervals_do_not_meet(a, b, told):
+    assert compared("A", rows(m=a), "B", rows(m=b)) == told
 
 
 def test_models_on_which_a_comparison_differs_are_named():
-    a = rows(x=(0.5, 0.6, 0.7), y=(0.5, 0.6, 0.7), z=(0.1, 0.2, 0.3))
-    b = rows(x=(0.1, 0.2, 0.3), y=(0.5, 0.6, 0.7), z=(0.5, 0.6, 0.7))
-    assert compared("A", a, "B", b) == "A is above B in x, below it in z and not told apart from it in y"
-    assert compared("A", a, "B", a) == "A is not told apart from B in all 3 models"
+    a = rows(x=(0.5, 0.6, 0.7), y=(0.5, 0.6, 0.7), z=(0.1, 0.2, 0.3), w=(-np.inf, 0.2, np.inf))
+    b = rows(x=(0.1, 0.2, 0.3), y=(0.5, 0.6, 0.7), z=(0.5, 0.6, 0.7), w=(0.1, 0.2, 0.3))
+    told = "A is above B in x and below it in z (their intervals overlap in y; undefined in w)"
+    assert compared("A", a, "B", b) == told
+    assert compared("A", a[:3], "B", a[:3]) == "the intervals of A and B overlap in all 3 models"
+    assert compared("A", a, "B", a) == "the intervals of A and B overlap in x, y and z (undefined in w)"
 
 
 def test_a_model_without_both_is_no_comparison():

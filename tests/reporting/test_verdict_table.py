@@ -55,6 +55,7 @@ def test_a_cell_has_the_numbers_of_the_part_that_decided(table):
 
 def test_the_papers_value_is_that_of_the_same_comparison_and_prompt(table):
     assert table["rows"][0]["cells"]["tiny-gpt2"]["published"] == "0.81"
+    assert table["rows"][0]["cells"]["tiny-gpt2"]["top5"] == "0.99"
     assert table["rows"][0]["cells"]["tiny-llama"]["published"] == ""  # of another model there is none
 
 
@@ -78,7 +79,7 @@ def test_markdown_has_a_line_a_claim_and_a_cell_a_model(table):
     assert lines[0] == "| claim | tiny-gpt2 | tiny-llama |" and lines[-1] == MARKDOWN_NOTE
     rows = [line for line in lines if line.startswith(("| C", "| K"))]
     assert len(rows) == len(CLAIMS) and {line.replace("\\|", "").count("|") for line in rows} == {4}
-    first = "| **fails** 0.88 [0.85, 0.89]; paper 0.81 | **holds** 0.95 [0.93, 0.97] |"
+    first = "| **fails** 0.88 [0.85, 0.89]; top-5 0.99, paper 0.81 | **holds** 0.95 [0.93, 0.97] |"
     assert rows[0] == f"| C1: {CLAIMS['C1'].text} {first}"
 
 

@@ -1,0 +1,39 @@
+"""What the pages show, as data: prompts, schemes in their order, variants, colours by scheme, notes in legends."""
+
+PROMPTS = ("headline", "qa", "movie_title", "long")
+POSITION_SCHEMES = ("PRE", "SFT", "FE", "LT", "FE+LT", "(FE+LT)^C", "FE^C", "LT^C")
+TITLE_GROUPS = {
+    "reference": ("PRE", "SFT", "FE", "LT", "FE+LT"),
+    "movie title": ("M", "M+LT", "FE+M", "FE+M+LT", "(FE+M)^C", "(FE+M+LT)^C"),
+    "relation words": ("R", "R+LT", "FE+R", "FE+R+LT"),
+}
+UNEMBEDDING_SCHEMES = POSITION_SCHEMES[2:]
+COMPONENT_SCHEMES = (
+    *("ATTN+O+FFN", "O+FFN", "ATTN+FFN", "FFN", "O+FFN-DOWN", "O+FFN-UP", "ATTN+O", "O"),
+    *("O+FFN_random", "FFN_random"),
+)
+HYBRID_SCHEMES = ("PRE", "SFT", "relation", "NO FE", "FE FULL")
+HYBRID_COMPONENTS = ("SFT", "NO FE", "FE ATTN", "FE FFN", "FE O+FFN", "FE FULL")
+# Where the schemes with names of their own graft: only at LT, or at FE too.
+HYBRID_HUES = {name: "LT" for name in ("relation", "NO FE")} | {
+    name: "FE+LT" for name in HYBRID_COMPONENTS[2:]
+}
+# Variant -> what a scheme is called in it. What a variant does not have is not drawn.
+RANGES = {
+    "second half": "{}@LT[second_half]",
+    "last quarter": "{}@LT[last_quarter]",
+    "all layers": "{}@LT[all]",
+}
+RELATIONS = {"relation's O+FFN at LT: second half of the layers": "{}", "in all layers": "{} [all]"}
+UNEMBEDDINGS = {
+    "unembedding: SFT's at LT where LT is grafted": "{}",
+    "always PRE's": "{} | PRE unembed",
+    "always SFT's": "{} | SFT unembed",
+}
+REFERENCES = ("PRE", "SFT")  # they have no variants
+COMPONENT_PROMPTS = ("movie_title", "headline")  # the first is that of the paper's Figure 4
+POSITION_NOTE = "FE: the first actor's name; LT: the last token"
+TITLE_NOTE = "M: the movie's title; R: the words of the relation"
+COMPONENT_NOTE = "PRE: finetuned on B to A only\nrandom: as many weights, of any layers"
+HYBRID_NOTE = "SFT: the relation model\nNO FE: and the task's ATTN at LT\nFE X: and the task's X at FE"
+RECIPES = {"fmra": "full finetuning", "gentle": "gentle full finetuning", "lora": "LoRA"}
