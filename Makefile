@@ -31,7 +31,7 @@ own: check  ## facts of your own, from the folder FACTS, in MODEL, with their fi
 world: check  ## do the verdicts stand in another world? SEED=1: the whole study again, in .world-1/
 	python -m stages.other_world --seed $(SEED)
 
-families: check  ## from tiny-gpt2 to tiny-llama one ingredient at a time: five more models, in .families/
+families: check  ## from tiny-gpt2 to tiny-llama in small steps: five more models, in .families/
 	python -m stages.families
 
 test: $(READY)  ## formatting, lint, types and tests
@@ -52,7 +52,7 @@ browser: $(READY)  ## the report in headless Chromium, which is no Python packag
 	python tests/reporting/browser.py results/report.html
 
 rehearsal: $(READY)  ## the paper's run, offline: its four models at full width with random weights and few layers; then GPT-2 XL whole, graft alone
-	PYTHONPATH=tests python tests/pipeline/rehearsal.py
+	PYTHONPATH=tests python tests/pipeline/rehearsal.py --record results/rehearsal.csv
 	PYTHONPATH=tests python tests/pipeline/rehearsal.py --full-depth
 
 clean:  ## remove everything made here but the committed results: weights, tables, checkpoints, caches, the environment

@@ -1,4 +1,4 @@
-"""make families: why do families differ? From tiny-gpt2 to tiny-llama one ingredient at a time, same facts, same seeds.
+"""make families: why do families differ? From tiny-gpt2 to tiny-llama in small steps, same facts, same seeds.
 
 In a throw-away copy of the repository (quick.py), which shares the cache; the results go to results/families.
 """
@@ -15,7 +15,8 @@ from matplotlib.lines import Line2D
 
 from stages.analysis.summary import paired_difference, summarize
 from stages.params import load_section, run_main
-from stages.plotting.style import RC, bar_look, figure_width, save_figure
+from stages.plotting.layout import reference_entry
+from stages.plotting.style import RC, SFT_LINE, bar_look, figure_width, save_figure
 from stages.quick import NOTHING_MORE, dvc, make_copy
 
 RECIPE = "fmra"
@@ -55,7 +56,7 @@ def families_figure(table: pd.DataFrame, colours: Mapping[str, str]) -> Figure:
             for order, scheme in enumerate((*SCHEMES, BALANCE)):
                 row = rows.loc[(change, scheme)]
                 axes = line[1] if scheme == BALANCE else line[0]
-                at = place if scheme == BALANCE else place + (order - 1.5) * 0.18
+                at = place if scheme == BALANCE else place + (order - 1.5) * 0.14
                 colour = "#333333" if scheme == BALANCE else bar_look(scheme, dict(colours))["edgecolor"]
                 marker = dict(zip((*SCHEMES, BALANCE), "os^vD", strict=True))[scheme]
                 axes.plot([row["low"], row["high"]], [at, at], color=colour, linewidth=1.2)
@@ -66,10 +67,13 @@ def families_figure(table: pd.DataFrame, colours: Mapping[str, str]) -> Figure:
         line[0].set_ylabel(f"{prompt} (n = {int(rows['n'].iloc[0])})")
         for axes in line:
             axes.axvline(0, color="#888888", linewidth=0.8, zorder=0)
-        line[0].axvline(1, color="#888888", linewidth=0.8, linestyle=":", zorder=0)
+        line[0].axvline(1, **SFT_LINE)
     panels[0][0].invert_yaxis()  # of all panels, which share it: from tiny-gpt2 down to tiny-llama
     panels[-1][0].set_xlabel("recovered fraction\n(log-probability)")
-    panels[-1][1].set_xlabel("LT - FE\n(right: more recall)")
+    panels[-1][1].set_xlabel("LT \N{MINUS SIGN} FE\n(right: more recall)")
+    interval = Line2D([], [], color="black", marker="_", markersize=8, linestyle="none")
+    interval.set_label("95 % interval over facts")
+    entries += [*reference_entry("recovered_logprob"), interval]
     figure.legend(handles=entries, loc="outside lower center", ncols=len(entries))
     return figure
 

@@ -3,9 +3,11 @@
 from typing import Any
 
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from stages.plotting.style import SMALLEST_TYPE
@@ -46,7 +48,9 @@ def draw(table: pd.DataFrame) -> Figure:
             _growth(axes, points, column)
             axes.set_xlabel(label)
         _share_values([axes for axes in axes_row[1:] if axes.axison])
-    entries = [Line2D([], [], linestyle="none", markersize=4, **look) for look in LOOKS.values()]
+    entries: list[Artist] = [
+        Line2D([], [], linestyle="none", markersize=4, **look) for look in LOOKS.values()
+    ]
     open_look: dict[str, Any] = {
         "linestyle": "none",
         "marker": "o",
@@ -56,6 +60,8 @@ def draw(table: pd.DataFrame) -> Figure:
     }
     if "bfloat16" in set(table["dtype"]):
         entries.append(Line2D([], [], **open_look, label="open: bfloat16"))
+    entries.append(Patch(visible=False, label="numbers: median ratio within a round"))
+    entries.append(Patch(visible=False, label="n: rounds; lines and bands: quartiles"))
     figure.legend(handles=entries, loc="outside lower center", ncols=3)
     return figure
 
@@ -83,7 +89,7 @@ def _headline(axes: Axes, rows: pd.DataFrame, title: str) -> None:
     shown = rows[rows["dtype"] == "float32"] if "float32" in set(rows["dtype"]) else rows
     n = dict(zip(shown["quantity"], shown["n"], strict=True))
     axes.set_title(title, loc="left", fontsize=SMALLEST_TYPE + 1, fontweight="bold")
-    axes.set_title(f"n = {n['packed / plain']} ({n['token_by_token / packed']})", loc="right")
+    axes.set_title(f"n = {min(n.values())} to {n['packed / plain']}", loc="right")
 
 
 def _say_ratio(axes: Axes, rows: pd.DataFrame, y: int, name: str) -> None:
@@ -139,4 +145,4 @@ def _share_values(panels: list[Axes]) -> None:
 
 
 def _plain_number(value: float, _: int) -> str:
-    return f"{value:g}"
+    return f"{value:,g}"

@@ -67,7 +67,7 @@ def families_figure(folder: Path) -> dict[str, Any] | None:
         f"{row.change} {row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}]" for row in rows.itertuples()
     )
     words = (
-        "Why do families differ? From tiny-gpt2 to tiny-llama one ingredient at a time: what each pathway recovers of the "
+        "Why do families differ? From tiny-gpt2 to tiny-llama in small steps: what each pathway recovers of the "
         "log-probability, and recall less enrichment, LT - FE, paired by fact."
     )
     said = [
