@@ -60,7 +60,7 @@ def position_figure(material: Material, setups: Sequence[str], metric: str) -> F
 
 
 def setups_figure(material: Material, setups: Sequence[str], metric: str) -> Figure:
-    """E1 of several setups beside each other (datasets, recipes): for each scheme one bar a setup."""
+    """E1 of several setups beside each other (datasets, recipes): for each scheme one bar a setup; diamonds to the first."""
     return _setup_bars(material, setups, metric, PROMPTS[:3], "positions")
 
 
@@ -78,10 +78,9 @@ def _setup_bars(
 
     def find(model: str, prompt: str) -> tuple[list[pd.DataFrame], list[pd.Series]]:
         panels = [panel_of(table, schemes, model=model, prompt=prompt) for table in tables]
-        return panels, [
-            _published(material, "position_grafting", str(table["dataset"].iloc[0]), model, prompt, metric)
-            for table in tables
-        ]
+        dataset = str(tables[0]["dataset"].iloc[0])
+        values = _published(material, "position_grafting", dataset, model, prompt, metric)
+        return panels, [values, *[NO_VALUES] * (len(panels) - 1)]
 
     there = [*rows["prompt"].unique()]
     prompts = there if shown is None else [prompt for prompt in shown if prompt in there]

@@ -105,14 +105,12 @@ def big_models(counterparts: Mapping[str, str]) -> dict[str, str]:
 
 
 def published_entry(datasets: Sequence[str], diamonds: int) -> list[Line2D]:
+    """What the diamonds are: of the first dataset, which is named where there are several. No diamonds, no entry."""
     if not diamonds:
         return []
-    early = [dataset for dataset in datasets if dataset in PRELIMINARY]
-    kind = "published, preliminary" if early else "published"
-    label = f"{kind}: the big model named above"
-    if 0 < len(early) < len(datasets):
-        label = f"published ({early[0]}: preliminary)"
-    return [Line2D([], [], **PUBLISHED_MARK, label=label)]
+    kind = "published, preliminary" if datasets[0] in PRELIMINARY else "published"
+    kind += f" ({datasets[0]})" if len(datasets) > 1 else ""
+    return [Line2D([], [], **PUBLISHED_MARK, label=f"{kind}: the big model named above")]
 
 
 def reference_entry(metric: str) -> list[Line2D]:

@@ -36,7 +36,7 @@ HYBRID_SHOWN = ("relation", *HYBRID_COMPONENTS[1:])
 
 def control_figure(material: Material, setups: Sequence[str], metric: str) -> Figure:
     """Controls: random positions of the same number; another fact's name beside the title; facts of pretraining, and those
-    of them that the early checkpoint half knew.
+    of them that the early checkpoint finds most likely.
 
     The second row's value is the logit of the named actor's co-star less that of the title's: above 0 the
     answer follows the name.
@@ -51,7 +51,7 @@ def control_figure(material: Material, setups: Sequence[str], metric: str) -> Fi
         f"random positions\n{AXIS_LABELS[metric]}",
         "another fact's actor\nwith the title: logit of\nthe actor's co-star\nless the title's (logits)",
         f"facts of pretraining\n{AXIS_LABELS[metric]}",
-        f"of these, half known\n{AXIS_LABELS[metric]}",
+        f"the third of these that the\nearly model finds likeliest\n{AXIS_LABELS[metric]}",
     )
     models = material.study["models"]
     figure, panels = grid(len(rows), len(models), heights=1.95, margins=0.8, sharex=False, sharey="row")

@@ -80,7 +80,7 @@ KINDS: dict[str, Kind] = {
     ),
     "controls": Kind(
         "Controls: as many random positions (their intervals are over facts, for these draws), another fact's name, facts learnt "
-        "in pretraining, and those half known early in it",
+        "in pretraining, and the third of them that was likeliest early in it",
         (pathway.random_positions, pathway.other_name, pathway.pretrained_facts),
     ),
     "new_form": Kind(

@@ -153,6 +153,6 @@ def pretrained_facts(view: View) -> str:
     half_known = look(view, "FE+LT", "half_known")
     return (
         f"For facts learnt in pretraining (the base grafted onto its own earlier checkpoint) FE+LT is at {spread(both)}, all "
-        f"other positions together at {spread(rest)} {setting(both)}; on those of them that the earlier checkpoint half knew "
+        f"other positions together at {spread(rest)} {setting(both)}; on the third of them that the checkpoint finds most likely "
         f"FE+LT is at {spread(half_known)}."
     )

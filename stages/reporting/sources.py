@@ -101,7 +101,7 @@ def read_notes(path: Path, claims: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "machine": notes.get("machine"),
         "minutes": notes.get("minutes") or {},
-        "other_worlds": notes.get("other_worlds") or [],
+        "other_worlds": [{"beside": None, **world} for world in notes.get("other_worlds") or []],
     }
 
 

@@ -65,7 +65,9 @@ def test_preliminary_values_are_said_to_be_so(make_summaries, whole_study, rende
     assert any("published, preliminary" in text for text in texts(figure))
     assert diamonds(figure.axes[8]) and not diamonds(figure.axes[0])
     together = render("figure_datasets", whole_study())
-    assert any("rmra_shuffled: preliminary" in text for text in texts(together))
+    # Beside other datasets only the first one's are shown.
+    assert any("published (fmra): the big model" in text for text in texts(together))
+    assert not any("preliminary" in text for text in texts(together))
 
 
 def test_a_figure_without_published_values_does_not_speak_of_them(make_summaries, render):

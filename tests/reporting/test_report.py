@@ -192,12 +192,12 @@ def test_what_was_noted_by_hand_is_shown(study_folder, run_stage, text):
     assert "Not noted" in text
     (study_folder / "notes.yaml").write_text(
         "machine: 2 cores\nminutes: {make repro: 31}\n"
-        "other_worlds: [{seed: 1, changed: [{claim: C5, model: tiny-gpt2, here: holds, there: fails}]}, {seed: 2, changed: []}]\n"
+        "other_worlds: [{seed: 1, changed: [{claim: C5, model: tiny-gpt2, here: holds, there: fails}]}, {seed: 2, beside: a note, changed: []}]\n"
     )
     text = run_stage(study_folder).read_text()
     assert "on 2 cores" in text and 'make repro</th><td class="number">31</td>' in text
     assert "C5, tiny-gpt2: holds here, fails there" in text
-    assert "world seed 2: no verdict goes from holds to fails" in text
+    assert "world seed 2 (a note): none" in text
 
 
 def test_what_the_inputs_say_is_text_and_not_markup(study_folder, run_stage):
