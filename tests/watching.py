@@ -15,6 +15,7 @@ import psutil
 GB = 10**9
 COLUMNS = ["model", "stage", "items", "seconds", "slowest_item_seconds", "peak_gb"]
 INTERVAL = 0.2  # seconds between two looks
+SETTLED = 0.1  # seconds after which a process runs its own program
 BETWEEN_WALKS = 5.0  # seconds between two counts of what is on the disk
 STARTED = re.compile(rb"Running stage '([^']+)'")
 
@@ -33,11 +34,13 @@ class OverMemory(Exception):
 
 
 def resident(processes: list[psutil.Process]) -> int:
-    """Bytes of memory of processes. What several share (libraries, files that are mapped) counts for each: an upper bound."""
-    total = 0
+    """Bytes of memory of processes. What several share (libraries, files that are mapped) counts for each: an upper bound. The
+    youngest are left out: until it runs its own program, a new process shows the memory of the one that started it."""
+    total, now = 0, time.time()
     for process in processes:
         try:
-            total += process.memory_info().rss
+            if now - process.create_time() > SETTLED:
+                total += process.memory_info().rss
         except psutil.Error:  # it has just ended
             continue
     return total
