@@ -15,7 +15,6 @@ import psutil
 GB = 10**9
 COLUMNS = ["model", "stage", "items", "seconds", "slowest_item_seconds", "peak_gb"]
 INTERVAL = 0.2  # seconds between two looks
-SETTLED = 0.1  # seconds after which a process runs its own program
 BETWEEN_WALKS = 5.0  # seconds between two counts of what is on the disk
 STARTED = re.compile(rb"Running stage '([^']+)'")
 
@@ -34,12 +33,12 @@ class OverMemory(Exception):
 
 
 def resident(processes: list[psutil.Process]) -> int:
-    """Bytes of memory of processes. What several share (libraries, files that are mapped) counts for each: an upper bound. The
-    youngest are left out: until it runs its own program, a new process shows the memory of the one that started it."""
-    total, now = 0, time.time()
+    """Bytes of memory of processes. What several share (libraries, files that are mapped) counts for each: an upper bound. A
+    copy of this process is left out: a new process shows the memory of the one that started it until it runs its own program."""
+    total, this = 0, psutil.Process().cmdline()
     for process in processes:
         try:
-            if now - process.create_time() > SETTLED:
+            if process.cmdline() != this:
                 total += process.memory_info().rss
         except psutil.Error:  # it has just ended
             continue
@@ -94,7 +93,7 @@ def watch(work: Callable[[], int], log: Path, folder: Path, limit: int) -> tuple
                 raise OverMemory(
                     f"{stages[-1].stage}: {stages[-1].peak / GB:.1f} GB, more than {limit / GB:.1f}"
                 )
-            if now - walked > BETWEEN_WALKS:
+            if ended or now - walked > BETWEEN_WALKS:
                 disk, walked = max(disk, on_disk(folder)), time.monotonic()
             if ended:
                 return running.result(), stages, disk

@@ -192,7 +192,8 @@ def test_what_was_noted_by_hand_is_shown(study_folder, run_stage, text):
     assert "Not noted" in text
     (study_folder / "notes.yaml").write_text(
         "machine: 2 cores\nminutes: {make repro: 31}\n"
-        "other_worlds: [{seed: 1, changed: [{claim: C5, model: tiny-gpt2, here: holds, there: fails}]}, {seed: 2, beside: a note, changed: []}]\n"
+        "other_worlds: [{seed: 1, changed: [{claim: C5, model: tiny-gpt2, here: holds, there: fails}]}, "
+        "{seed: 2, beside: a note, changed: []}]\n"
     )
     text = run_stage(study_folder).read_text()
     assert "on 2 cores" in text and 'make repro</th><td class="number">31</td>' in text
