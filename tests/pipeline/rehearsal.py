@@ -271,7 +271,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", default=list(MODELS), metavar="MODEL")
     parser.add_argument("--layers", type=int, default=2, help="of every model")
     parser.add_argument("--facts", type=int, default=6, help="of each dataset; the bases know two more")
-    parser.add_argument("--epochs", type=float, default=1.0, help="of finetuning; may be a fraction")
+    parser.add_argument("--epochs", type=float, default=0.5, help="of finetuning; may be a fraction")
     parser.add_argument("--memory", type=float, default=24.0, help="GB that all processes together may take")
     parser.add_argument(
         "--minutes", type=float, default=60.0, help="that the run may take (not --full-depth)"
