@@ -19,24 +19,24 @@ repro: check  ## the whole study: only what changed runs again; JOBS items at a 
 	dvc repro
 
 check: $(READY)  ## is params.yaml valid? DVC itself reads it before any stage can say what is wrong; nor may a killed DVC block this run
-	@python -m stages.recover
+	@python -m stages.commands.recover
 	python -m stages.check_params --params params.yaml --data data
 
 quick: check  ## one family, one dataset, its panel of Figure 2, in .quick/ (the default's results are not touched)
-	python -m stages.quick
+	python -m stages.commands.quick
 
 own: check  ## facts of your own, from the folder FACTS, in MODEL, with their figure, in .own/ (examples/README.md)
-	python -m stages.quick --own $(FACTS) --model $(MODEL) --copy .own
+	python -m stages.commands.quick --own $(FACTS) --model $(MODEL) --copy .own
 
 world: check  ## do the verdicts stand in another world? SEED=1: the whole study again, in .world-1/
-	python -m stages.other_world --seed $(SEED)
+	python -m stages.commands.other_world --seed $(SEED)
 
 families: check  ## from tiny-gpt2 to tiny-llama in small steps: five more models, in .families/
-	python -m stages.families
+	python -m stages.commands.families
 
 test: $(READY)  ## formatting, lint, types and tests
-	ruff format --check stages tests
-	ruff check stages tests
+	ruff format --check weightgraft stages tests
+	ruff check weightgraft stages tests
 	mypy
 	OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/pipeline/test_pipeline.py tests/pipeline/test_make_repro.py tests
 
@@ -46,7 +46,7 @@ figures: check  ## redraw the figures and the report from the committed summarie
 	dvc repro --single-item --force write_report
 
 bench: $(READY)  ## times, memory and bfloat16 of the engine, in results/bench; SIZE=gpt2-xl for the big one
-	python -m stages.bench --out results/bench --size $(SIZE)
+	python -m stages.commands.bench --out results/bench --size $(SIZE)
 
 browser: $(READY)  ## the report in headless Chromium, which is no Python package (Debian: apt-get install chromium), at desk and phone widths
 	python tests/reporting/browser.py results/report.html

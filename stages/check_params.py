@@ -14,20 +14,20 @@ from typing import Any
 
 from stages.analysis.claims import Claims, Evaluated, check_claims, read_claims
 from stages.analysis.metrics import METRICS
-from stages.checking.architectures import check_architecture
-from stages.checking.figures import check_figures
-from stages.checking.own import check_own, with_own_prompts
-from stages.checking.setups import check_setups, scheme_names
-from stages.checking.sources import check_kind, check_source
 from stages.facts.own import read_own
 from stages.facts.sheets import text_of, yaml_of
 from stages.facts.templates import PromptTemplate, read_prompt_templates, read_training_forms
-from stages.faults import choices, parsed
-from stages.grafting.routes import Anatomy
-from stages.params import UserError, run_main
-from stages.schema import Params
-from stages.settings import settings_of, write_settings
-from stages.study import finetune_items
+from stages.study.checking.architectures import check_architecture
+from stages.study.checking.figures import check_figures
+from stages.study.checking.own import check_own, with_own_prompts
+from stages.study.checking.setups import check_setups, scheme_names
+from stages.study.checking.sources import check_kind, check_source
+from stages.study.faults import choices, parsed
+from stages.study.items import finetune_items
+from stages.study.schema import Params
+from stages.study.settings import settings_of, write_settings
+from weightgraft.engine.routes import Anatomy
+from weightgraft.errors import UserError, run_main
 
 # Sections of template files whose sentences have names; the others are lists.
 NAMED_FORMS = ("test", "other_name")
@@ -238,8 +238,13 @@ def check(values: Any, data: Path) -> Params:
 def read_libraries(pyproject: Path) -> tuple[list[str], list[str]]:
     """The pinned libraries: those that shape weights and scores, and those of facts, analysis and figures."""
     try:
-        project = tomllib.loads(text_of(pyproject))["project"]
-        return project["dependencies"], project["optional-dependencies"]["study"]
+        found = tomllib.loads(text_of(pyproject))
+        pins = [*found["project"]["dependencies"], *found["project"]["optional-dependencies"]["study"]]
+        shaping = set(found["tool"]["study"]["shapes_weights"])
+        names = {pin: re.split(r"[=<>~!\[ ]", pin)[0] for pin in pins}
+        return [pin for pin in pins if names[pin] in shaping], [
+            pin for pin in pins if names[pin] not in shaping
+        ]
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{pyproject} is not TOML: {error}") from error
     except KeyError as error:

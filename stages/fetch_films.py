@@ -20,7 +20,8 @@ from stages.facts.imdb import (
     read_titles,
     read_votes,
 )
-from stages.params import read_settings, run_main
+from stages.study.params import read_settings
+from weightgraft.errors import run_main
 
 
 def obtain_tables(settings: Mapping[str, Any], downloads: Path) -> dict[str, Path]:

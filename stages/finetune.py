@@ -19,7 +19,8 @@ from stages.modeling.models import (
     write_json,
 )
 from stages.modeling.training import discard, fingerprint, train
-from stages.params import read_settings, run_main
+from stages.study.params import read_settings
+from weightgraft.errors import run_main
 
 
 def chosen(rows: list[dict], recipe: Mapping[str, Any]) -> list[dict]:

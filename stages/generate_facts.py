@@ -17,7 +17,8 @@ from stages.facts.templates import (
     swap_actors,
 )
 from stages.facts.world import Fact
-from stages.params import UserError, read_settings, read_yaml, run_main
+from stages.study.params import read_settings, read_yaml
+from weightgraft.errors import UserError, run_main
 
 DIRECTIONS = ("ab", "ba")
 # What a base has read about casts: every form, or the articles only (new-form condition).

@@ -7,7 +7,8 @@ from stages.evaluation.chunks import processes
 from stages.evaluation.models import setup_arguments
 from stages.evaluation.setups import evaluate, write_table
 from stages.modeling.models import set_up
-from stages.params import read_settings, run_main
+from stages.study.params import read_settings
+from weightgraft.errors import run_main
 
 
 def main() -> None:

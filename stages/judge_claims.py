@@ -10,8 +10,9 @@ from tqdm import tqdm
 from stages.analysis.claims import Claims, read_claims
 from stages.analysis.tables import read_scores
 from stages.analysis.verdicts import ALL, judge
-from stages.params import UserError, read_settings, run_main
-from stages.study import summary_items
+from stages.study.items import summary_items
+from stages.study.params import read_settings
+from weightgraft.errors import UserError, run_main
 
 
 def read_published(folder: Path, claims: Claims) -> dict[str, pd.DataFrame]:

@@ -25,7 +25,8 @@ from stages.modeling.models import (
 from stages.modeling.sources import obtain, obtain_early
 from stages.modeling.tokens import train_tokenizer
 from stages.modeling.training import discard, fingerprint, train
-from stages.params import read_settings, run_main
+from stages.study.params import read_settings
+from weightgraft.errors import run_main
 
 Made = tuple[PreTrainedModel, PreTrainedModel, PreTrainedTokenizerBase, dict[str, float]]
 

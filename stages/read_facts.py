@@ -6,7 +6,8 @@ from pathlib import Path
 
 from stages.facts.own import fact_rows, prompt_rows, read_own, text_rows
 from stages.facts.tables import write_jsonl
-from stages.params import read_settings, run_main
+from stages.study.params import read_settings
+from weightgraft.errors import run_main
 
 
 def main() -> None:

@@ -8,12 +8,14 @@ import matplotlib
 import pandas as pd
 from tqdm import tqdm
 
-from stages.params import UserError, read_settings, run_main
 from stages.plotting.figures import draw
 from stages.plotting.needs import drawn_figures
 from stages.plotting.results import read_published, read_summaries
-from stages.plotting.style import RC, save_figure
-from stages.study import summary_items
+from stages.plotting.style import save_figure
+from stages.study.items import summary_items
+from stages.study.params import read_settings
+from weightgraft.errors import UserError, run_main
+from weightgraft.style import RC
 
 
 def render(

@@ -10,7 +10,8 @@ from tqdm import tqdm
 
 from stages.analysis.summary import headline_metrics, summarize
 from stages.analysis.tables import read_scores
-from stages.params import UserError, read_settings, run_main
+from stages.study.params import read_settings
+from weightgraft.errors import UserError, run_main
 
 
 def closing_line(out: Path, summaries: Mapping[str, pd.DataFrame]) -> str:

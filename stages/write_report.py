@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from stages.analysis.claims import read_claims
-from stages.params import read_yaml, run_main
 from stages.plotting.results import read_published, read_summaries
 from stages.reporting.page import (
     families_figure,
@@ -25,7 +24,9 @@ from stages.reporting.sources import (
     read_verdicts,
 )
 from stages.reporting.tables import markdown, verdict_table
-from stages.study import summary_items
+from stages.study.items import summary_items
+from stages.study.params import read_yaml
+from weightgraft.errors import run_main
 
 
 def content_of(arguments: argparse.Namespace) -> dict[str, Any]:

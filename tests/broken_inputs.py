@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from stages.params import read_yaml
+from stages.study.params import read_yaml
 
 REPOSITORY = Path(__file__).parents[1]
 # Through JSON: what several models share by an alias becomes a value of each, and can be changed in one.

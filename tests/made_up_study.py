@@ -11,8 +11,8 @@ import pandas as pd
 from ruamel.yaml import YAML
 
 from stages.analysis.verdicts import COLUMNS
-from stages.params import read_yaml
-from stages.study import summary_items
+from stages.study.items import summary_items
+from stages.study.params import read_yaml
 
 REPOSITORY = Path(__file__).parents[1]
 POSITIONS = ("PRE", "SFT", "FE", "LT", "FE+LT", "(FE+LT)^C", "FE^C", "LT^C")

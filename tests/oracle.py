@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
-from stages.grafting import Graft, Prompt, Scheme
+from weightgraft import Graft, Prompt, Scheme
 
 GROUPS = {
     "all": {

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from stages.plotting.style import SMALLEST_TYPE
+from weightgraft.style import SMALLEST_TYPE
 
 
 def intervals(axes: Axes) -> list[tuple[float, float, float]]:

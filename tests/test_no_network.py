@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.errors import OfflineModeIsEnabled
 
-from stages.quick import environment_of
+from stages.commands.quick import environment_of
 
 
 def test_a_connection_to_another_machine_fails_the_test_that_tries_it():

@@ -9,9 +9,10 @@ from pydantic import Field
 from ruamel.yaml import YAMLError
 
 from stages.analysis.metrics import METRICS
-from stages.faults import Section, choices, parsed
-from stages.params import UserError, read_yaml
-from stages.schema import Family, Name, Names, Positive
+from stages.study.faults import Section, choices, parsed
+from stages.study.params import read_yaml
+from stages.study.schema import Family, Name, Names, Positive
+from weightgraft.errors import UserError
 
 Rule = Literal["at_least", "at_most", "above", "below", "not_above", "about"]
 SchemeName = Annotated[str, Field(min_length=1)]

@@ -12,7 +12,7 @@ from stages.analysis.claims import Part
 from stages.analysis.intervals import ROUNDING, keeps_its_sign, statistic_interval, widen_constant
 from stages.analysis.metrics import METRICS
 from stages.analysis.tables import VALUES, check_scores, values_per_fact
-from stages.params import UserError
+from weightgraft.errors import UserError
 
 Samples = Float[np.ndarray, "schemes samples"]
 Others = Float[np.ndarray, "others samples"]

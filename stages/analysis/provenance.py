@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from stages.params import UserError, read_yaml
+from stages.study.params import read_yaml
+from weightgraft.errors import UserError
 
 CODE = "stages/"
 SETTINGS = "runs/settings/"

@@ -20,7 +20,7 @@ from stages.analysis.intervals import (
 from stages.analysis.metrics import METRICS
 from stages.analysis.significance import TESTED, differs_from_pre
 from stages.analysis.tables import GROUP, check_scores, values_per_fact
-from stages.params import UserError
+from weightgraft.errors import UserError
 
 # What `dvc metrics show` lists: experiment -> scheme -> metrics, for each of its prompts that is one of
 # HEADLINE_PROMPTS. An experiment that is not here has no headline: a map is a picture, not a number.

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from stages.analysis.metrics import TOP
-from stages.params import UserError
+from weightgraft.errors import UserError
 
 # One panel of a figure: within it schemes are compared on the same facts.
 GROUP = ["model", "seed", "setup", "dataset", "experiment", "prompt", "template_split", "direction"]

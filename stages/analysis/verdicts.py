@@ -13,7 +13,7 @@ import pandas as pd
 from stages.analysis.claims import Claim, Claims, Part
 from stages.analysis.comparisons import Cells, cells_of, compared, interval_of, sides_of
 from stages.analysis.metrics import METRICS
-from stages.params import UserError
+from weightgraft.errors import UserError
 
 COLUMNS = [
     *("claim", "model", "seed", "setup", "prompt", "comparison", "metric", "n"),

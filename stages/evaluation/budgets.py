@@ -10,8 +10,8 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from stages.evaluation.memory import fitting_budget, sizes_of
-from stages.grafting.scores import Scores
-from stages.params import UserError
+from weightgraft.engine.scores import Scores
+from weightgraft.errors import UserError
 
 ON_CPU = 4096  # of `auto` there: the engine's default; more is no faster, and memory is rarely short
 

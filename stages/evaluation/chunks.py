@@ -22,12 +22,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save, save_file
 from tqdm import tqdm
 
-import stages.grafting
+import weightgraft
 from stages.evaluation.experiments import Patch
-from stages.grafting import Prompt, Scheme
-from stages.grafting.scores import Scores
 from stages.modeling.models import end_with_launcher, weights_digest
-from stages.params import UserError
+from weightgraft import Prompt, Scheme
+from weightgraft.engine.scores import Scores
+from weightgraft.errors import UserError
 
 # Multiplications of a chunk at most, a model's parameters times the tokens: what a kill may cost, and the grain in which work is
 # shared out. 25,000 tokens of 2.8 billion parameters; of a tiny model more than any experiment has, so that nothing there is
@@ -87,8 +87,8 @@ def model_digest(folder: Path) -> str:
 
 def code_digest() -> str:
     """A hash of the code that makes scores: after a change of it, what an earlier run finished is stale."""
-    assert stages.grafting.__file__ is not None
-    folders = (Path(__file__).parent, Path(stages.grafting.__file__).parent)
+    assert weightgraft.__file__ is not None
+    folders = (Path(__file__).parent, Path(weightgraft.__file__).parent)
     files = [path for folder in folders for path in sorted(folder.glob("*.py"))]
     return _hash([path.read_text(encoding="utf-8") for path in files])
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from stages.grafting.notation import UNLAYERED, layer_numbers
-from stages.grafting.routes import Anatomy, Slot
-from stages.grafting.schemes import Graft, Scheme, parse_scheme
+from weightgraft.engine.notation import UNLAYERED, layer_numbers
+from weightgraft.engine.routes import Anatomy, Slot
+from weightgraft.engine.schemes import Graft, Scheme, parse_scheme
 
 SIZE_TOLERANCE = 0.02  # random cells have the parameters of what they stand beside within this share
 ORDERS = 1000  # random orders to try for that

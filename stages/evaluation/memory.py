@@ -12,7 +12,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from stages.grafting.model import LOGITS_AT_ONCE
+from weightgraft.engine.model import LOGITS_AT_ONCE
 
 GB = 10**9
 CARD = 24 * GB  # what a card "of 24 GB" has, and a little less

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, PreTrainedModel
 
-from stages.grafting.schemes import RECIPIENT
 from stages.modeling.models import load_model
-from stages.params import UserError
+from weightgraft.engine.schemes import RECIPIENT
+from weightgraft.errors import UserError
 
 
 def setup_arguments(description: str | None) -> argparse.ArgumentParser:

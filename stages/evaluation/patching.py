@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from stages.evaluation.experiments import Patch
-from stages.grafting import Prompt
-from stages.grafting.families import family_of
-from stages.grafting.model import LOGITS_AT_ONCE
-from stages.grafting.notation import contains, parse_positions
-from stages.grafting.scores import Scores, ScoreTable, measure
+from weightgraft import Prompt
+from weightgraft.engine.families import family_of
+from weightgraft.engine.model import LOGITS_AT_ONCE
+from weightgraft.engine.notation import contains, parse_positions
+from weightgraft.engine.scores import Scores, ScoreTable, measure
 
 States = Float[Tensor, "row token width"]
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from stages.evaluation.experiments import random_set
-from stages.grafting import Prompt
-from stages.grafting.encoding import encode_prompt
-from stages.params import UserError
+from weightgraft import Prompt
+from weightgraft.engine.encoding import encode_prompt
+from weightgraft.errors import UserError
 
 
 def asked(

@@ -1,11 +1,10 @@
 """Score the cases of an experiment with the engine, and lay scores out as the per-fact table."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
-import torch
 from transformers import PreTrainedModel
 
 from stages.evaluation.budgets import within_memory
@@ -13,17 +12,14 @@ from stages.evaluation.chunks import Chunk, Progress, cut
 from stages.evaluation.experiments import Patch, random_like
 from stages.evaluation.patching import patched_sizes, score_patches
 from stages.evaluation.prompts import with_random_positions
-from stages.grafting import GraftedModel, Prompt, Scheme
-from stages.grafting.families import family_of
-from stages.grafting.leaves import transposed_weight
-from stages.grafting.parts import anatomy_of, leaves_of, linear_parts
-from stages.grafting.routes import Slot
-from stages.grafting.scores import Scores
-from stages.params import UserError
-
-# Attention within a packed prompt is quadratic in its nodes, what schemes share only linear: on two cores, 100 to 200 nodes cost
-# least for maps of 50 to 100 schemes, twice as many 20 % more.
-NODES_AT_ONCE = 192
+from weightgraft import GraftedModel, Prompt, Scheme
+from weightgraft.engine.families import family_of
+from weightgraft.engine.leaves import transposed_weight
+from weightgraft.engine.parts import anatomy_of, leaves_of, linear_parts
+from weightgraft.engine.portions import portions
+from weightgraft.engine.routes import Slot
+from weightgraft.engine.scores import Scores
+from weightgraft.errors import UserError
 
 
 def cell_sizes(model: PreTrainedModel) -> dict[Slot, int]:
@@ -42,24 +38,6 @@ def cell_sizes(model: PreTrainedModel) -> dict[Slot, int]:
     return sizes
 
 
-def parts(
-    grafted: GraftedModel, schemes: Sequence[Scheme], prompt: Prompt
-) -> Iterator[tuple[tuple[Scheme, ...], int]]:
-    """(schemes, nodes): schemes in their order, as many at once as fit into NODES_AT_ONCE nodes of this prompt (at least one)."""
-    pre, alone = Scheme("PRE"), grafted.node_counts([prompt], [Scheme("PRE")])[0]
-    part: list[Scheme] = []
-    nodes = alone
-    for scheme in schemes:
-        added = grafted.node_counts([prompt], [pre, scheme])[0] - alone
-        if part and nodes + added > NODES_AT_ONCE:
-            yield tuple(part), nodes
-            part, nodes = [], alone
-        part.append(scheme)
-        nodes += added
-    if part:
-        yield tuple(part), nodes
-
-
 def chunks_of(
     grafted: GraftedModel,
     parameters: int,
@@ -74,7 +52,8 @@ def chunks_of(
     """
     longest = max(prompts, key=lambda prompt: len(prompt.tokens))
     cuts = [
-        cut(experiment, prompts, part, nodes * parameters) for part, nodes in parts(grafted, schemes, longest)
+        cut(experiment, prompts, part, nodes * parameters)
+        for part, nodes in portions(grafted, schemes, longest)
     ]
     if patches:
         most = max(patched_sizes(prompts, patches))
@@ -116,16 +95,6 @@ def score_chunk(
         raise UserError(
             f"{label}: {error}; models.*.dtype: float32 and bfloat16 have the wider range"
         ) from error
-
-
-def joined(scores: Sequence[Scores], dim: int = 1) -> Scores:
-    """Scores of the same prompts under some columns and others as one; dim 0: of other prompts under the same columns."""
-    return Scores(
-        **{
-            field.name: torch.cat([getattr(one, field.name) for one in scores], dim=dim)
-            for field in fields(Scores)
-        }
-    )
 
 
 def score_table(

@@ -23,19 +23,18 @@ from stages.evaluation.experiments import Subject, cases, patches
 from stages.evaluation.models import folders_of, load_models
 from stages.evaluation.prompts import asked, encode_rows
 from stages.evaluation.scoring import (
-    NODES_AT_ONCE,
     cell_sizes,
     chunks_of,
-    joined,
     questions,
     score_chunk,
     score_table,
 )
 from stages.facts.tables import read_jsonl
-from stages.grafting import GraftedModel
-from stages.grafting.schemes import RECIPIENT
-from stages.grafting.scores import Scores
-from stages.params import UserError
+from weightgraft import GraftedModel
+from weightgraft.engine.portions import NODES_AT_ONCE, together
+from weightgraft.engine.schemes import RECIPIENT
+from weightgraft.engine.scores import Scores
+from weightgraft.errors import UserError
 
 COLUMNS = [
     "model", "seed", "setup", "dataset", "experiment", "prompt", "template", "template_split", "direction", "fact_id",
@@ -117,7 +116,7 @@ def evaluate(args: argparse.Namespace, item: Mapping[str, Any]) -> pd.DataFrame 
     following = iter(found)
     tables = []
     for question, blocks in tasks:
-        scores = joined([joined([next(following) for _ in block], dim=0) for block in blocks])
+        scores = together([together([next(following) for _ in block], dim=0) for block in blocks])
         table = score_table(question.rows, question.names, scores, tokenizer, question.whole)
         tables.append(table.assign(experiment=question.experiment))
     table = pd.concat(tables, ignore_index=True)

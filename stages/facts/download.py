@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from stages.params import UserError
+from weightgraft.errors import UserError
 
 SCHEMES = ("http", "https", "file")
 CHUNK = 1 << 20  # bytes

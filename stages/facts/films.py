@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from stages.params import UserError
+from weightgraft.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from stages.params import UserError
+from weightgraft.errors import UserError
 
 
 def records_of(source: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:

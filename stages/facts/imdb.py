@@ -17,7 +17,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from stages.facts.films import Film
-from stages.params import UserError
+from weightgraft.errors import UserError
 
 MISSING = r"\N"
 TABLES = (

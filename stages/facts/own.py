@@ -15,9 +15,9 @@ from pydantic import Field
 
 from stages.facts.sheets import Fact, read_csv, yaml_of
 from stages.facts.templates import PromptTemplate, position_sets, render
-from stages.faults import Section, choices, parsed
-from stages.params import UserError
-from stages.schema import Name
+from stages.study.faults import Section, choices, parsed
+from stages.study.schema import Name
+from weightgraft.errors import UserError
 
 FACTS, TRAINING, PROMPTS = "facts.csv", "training.yaml", "prompts.yaml"
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from stages.facts.films import Film, read_films
 from stages.facts.world import Fact, World, build_world, film, person_names, recast
-from stages.params import UserError
+from weightgraft.errors import UserError
 
 
 def genre_of(genres: str) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 from ruamel.yaml import YAMLError
 
-from stages.params import UserError, read_yaml
+from stages.study.params import read_yaml
+from weightgraft.errors import UserError
 
 LEAST = 2  # facts: an interval needs two, and a foil is another fact's target
 

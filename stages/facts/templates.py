@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stages.params import UserError, read_yaml
+from stages.study.params import read_yaml
+from weightgraft.errors import UserError
 
 # The field that makes up a position set of the paper; R comes from the brackets, LT is the last token of any prompt.
 POSITION_SET_OF_FIELD = {"first_actor": "FE", "movie_title": "M"}

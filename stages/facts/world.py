@@ -11,7 +11,7 @@ from itertools import product
 
 from faker.providers.person.en_US import Provider as EnglishNames
 
-from stages.params import UserError
+from weightgraft.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from transformers import (
 from transformers.utils import logging
 
 from stages.modeling.tokens import first_target_token
-from stages.params import UserError
+from weightgraft.errors import UserError
 
 LONGEST = 400  # letters of an error of transformers, which may list every weight
 PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal that a process gets when the one that started it ends

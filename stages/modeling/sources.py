@@ -15,7 +15,7 @@ from huggingface_hub.errors import (
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from stages.modeling.models import load_model
-from stages.params import UserError
+from weightgraft.errors import UserError
 
 WANTED = ["*.json", "*.safetensors", "*.model", "*.txt"]  # config, weights, tokenizer; never pickles
 ELSEWHERE = ["*/*"]  # other formats of the same weights

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from stages.params import UserError
+from weightgraft.errors import UserError
 
 BOS, EOS, PAD = "<bos>", "<eos>", "<pad>"
 

@@ -27,7 +27,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from stages.modeling.memory import memory_lines, memory_there, peak_parts
 from stages.modeling.models import end_with_launcher, is_main_process, save_model
 from stages.modeling.order import TextOrder
-from stages.params import UserError
+from weightgraft.errors import UserError
 
 # Updates between two checkpoints of an epoch. A checkpoint takes 12 bytes a parameter to a disk; an update moves some 60 in a
 # memory that is a thousand times faster. So one costs the time of 200 updates: in 5,000 that is 4 %, and a kill costs minutes.

@@ -24,7 +24,8 @@ from stages.plotting.layout import (
 from stages.plotting.panels import bars, dot, dots, say_n, undefined
 from stages.plotting.results import Material, bars_of, panel_of, published_of
 from stages.plotting.shown import POSITION_SCHEMES, PROMPTS
-from stages.plotting.style import SMALLEST_TYPE, bar_look, figure_width
+from stages.plotting.style import bar_look, figure_width
+from weightgraft.style import SMALLEST_TYPE
 
 PARAPHRASE_SCHEMES = ("SFT", "FE", "LT", "FE+LT", "(FE+LT)^C")
 SPLITS = {"seen": "seen paraphrases", "held_out": "held-out paraphrases"}

@@ -6,12 +6,12 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from stages.params import UserError
 from stages.plotting import bars, dots, maps, pages
 from stages.plotting.layout import AXIS_LABELS
 from stages.plotting.needs import WITHOUT_METRIC, setups_of
 from stages.plotting.results import Material
 from stages.plotting.schematic import schematic_figure
+from weightgraft.errors import UserError
 
 DRAWINGS: dict[str, Callable[[Material, list[str], Any], Figure]] = {
     "schematic": schematic_figure,

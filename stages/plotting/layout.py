@@ -11,17 +11,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from stages.plotting.style import (
-    CASING,
-    HATCH,
-    OTHER,
-    PUBLISHED_MARK,
-    SFT_LINE,
-    SMALLEST_TYPE,
-    TINTS,
-    figure_width,
-    tinted,
-)
+from stages.plotting.style import CASING, HATCH, OTHER, PUBLISHED_MARK, TINTS, figure_width, tinted
+from weightgraft.style import SFT_LINE, SMALLEST_TYPE
 
 AXIS_LABELS = {
     **{f"top{k}_accuracy": f"top-{k} accuracy" for k in (1, 5, 10, 20, 100)},

@@ -1,6 +1,5 @@
 """Heat maps: where single layers, components, heads and positions recover what; diverging scales, centred at 0."""
 
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,10 +12,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from stages.params import UserError
 from stages.plotting.layout import AXIS_LABELS, grid, head_columns, legend
 from stages.plotting.results import Material, bars_of
-from stages.plotting.style import DIVERGING
+from weightgraft.errors import UserError
+from weightgraft.style import DIVERGING, percent, shared_scale
 
 CELL = re.compile(r"^(?P<what>[^@\[]+)(@(?P<at>\w+))?\[(?P<first>\d+)(-(?P<last>\d+))?\]$")
 COMPONENTS = ("ATTN_NORM", "Q", "K", "V", "O", "MLP_NORM", "GATE", "UP", "DOWN")
@@ -120,7 +119,7 @@ def _map_page(material: Material, setup: str, metric: str, maps: Mapping[str, Se
     lines, groups = iter(panels), []
     for group in found:
         tables = [table for _, table in group]
-        scale, drawn_on = shared_scale(tables), []
+        scale, drawn_on = shared_scale(estimates_of(tables)), []
         for drawn, table in group:
             line = next(lines)
             for axes, model in zip(line, models, strict=True):
@@ -149,14 +148,8 @@ def cells_of(rows: pd.DataFrame, drawn: Map) -> pd.DataFrame:
     return found.drop_duplicates(["model", "prompt", "row", "column"])
 
 
-def shared_scale(tables: Sequence[pd.DataFrame]) -> Normalize:
-    """-x to x, x the largest estimate of these maps, rounded up to .05 (.01 where it is less) and at most 1."""
-    values = np.concatenate([table["estimate"].to_numpy(float) for table in tables])
-    values = np.abs(values[np.isfinite(values)])
-    most = float(values.max(initial=0))
-    step = 0.05 if most > 0.05 else 0.01
-    limit = min(1.0, max(step, math.ceil(round(most / step, 6)) * step))
-    return Normalize(-limit, limit)
+def estimates_of(tables: Sequence[pd.DataFrame]) -> np.ndarray:
+    return np.concatenate([table["estimate"].to_numpy(float) for table in tables])
 
 
 def heat_map(axes: Axes, table: pd.DataFrame, model: str, scale: Normalize) -> None:
@@ -193,13 +186,6 @@ def heat_map(axes: Axes, table: pd.DataFrame, model: str, scale: Normalize) -> N
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_title(f"n = {cells['n'].iloc[0]}", loc="right")
-
-
-def percent(value: float) -> str:
-    """Hundredths, tenths of one where there is less than one: 12, .3, 0; with a true minus and without "-0"."""
-    size = abs(100 * value)
-    text = f"{size:.0f}" if size >= 0.95 else f"{size:.1f}".removeprefix("0")
-    return "0" if text == ".0" else text if value > 0 else f"\N{MINUS SIGN}{text}"
 
 
 def row_order(names: Iterable[str]) -> list[str]:

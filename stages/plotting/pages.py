@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from stages.params import UserError
 from stages.plotting.dots import QUESTIONS
 from stages.plotting.layout import (
     AXIS_LABELS,
@@ -19,11 +18,13 @@ from stages.plotting.layout import (
     variant_entries,
     without_references,
 )
-from stages.plotting.maps import POSITION_MAPS, Scaled, cells_of, finish_maps, heat_map, shared_scale
+from stages.plotting.maps import POSITION_MAPS, Scaled, cells_of, estimates_of, finish_maps, heat_map
 from stages.plotting.needs import form_pairs
 from stages.plotting.panels import bars
 from stages.plotting.results import Material, bars_of, panel_of
 from stages.plotting.shown import HYBRID_COMPONENTS, HYBRID_HUES, POSITION_SCHEMES
+from weightgraft.errors import UserError
+from weightgraft.style import shared_scale
 
 OTHER_NAME = "movie_title_other_name"
 NAMED = "mean_logit_difference"
@@ -107,7 +108,7 @@ def new_form_figure(material: Material, setups: Sequence[str], metric: str) -> F
         value_axis(line, shown, metric)
         line[0].set_ylabel(f"{name}\n{AXIS_LABELS[metric]}")
     cells = cells_of(layers, POSITION_MAPS[0])
-    scale = shared_scale([cells])
+    scale = shared_scale(estimates_of([cells]))
     for axes, model in zip(panels[2], models, strict=True):
         heat_map(axes, cells, model, scale)
         axes.set_xlabel(POSITION_MAPS[0].xlabel)

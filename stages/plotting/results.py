@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from stages.params import UserError
-from stages.study import Item
+from stages.study.items import Item
+from weightgraft.errors import UserError
 
 BAR = ["model", "setup", "dataset", "experiment", "prompt", "template_split", "scheme"]
 OUR_WORDS = {"mean_target_probability": "mean_probability", "mean_target_rank": "mean_rank"}

@@ -9,7 +9,8 @@ from matplotlib.patches import FancyArrowPatch, Patch, Rectangle
 
 from stages.plotting.results import Material
 from stages.plotting.shown import POSITION_SCHEMES
-from stages.plotting.style import SMALLEST_TYPE, bar_look, tinted
+from stages.plotting.style import bar_look, tinted
+from weightgraft.style import SMALLEST_TYPE
 
 TOKENS = ("Ann", "Lee", "stars", "in", "a", "movie", "alongside")
 SETS = {"FE": {0, 1}, "LT": {6}}

@@ -3,20 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 
-SMALLEST_TYPE = 7  # points at print size; nothing in a figure is smaller
 HATCH = "/////"
 COMPLEMENT = "^C"
 OTHER = "#888888"  # a scheme that render_figures.colours does not name: drawn all the same, in grey
 # Variants of one scheme stand side by side: its colour in full, half of it, white with its edge.
 TINTS = (1.0, 0.45, 0.0)
-# Around 0: orange below, white, blue above; both ends are as dark, so the cells also say their number.
-DIVERGING = LinearSegmentedColormap.from_list(
-    "recovered", ["#A34700", "#F2B48A", "#FFFFFF", "#8FC1E8", "#005A96"]
-)
 # A white casing keeps an interval visible on a dark bar.
 CASING: list[AbstractPathEffect] = [withStroke(linewidth=1.9, foreground="white")]
 INTERVAL: dict[str, Any] = {"color": "black", "linewidth": 0.9, "path_effects": CASING, "zorder": 3}
@@ -29,41 +24,6 @@ PUBLISHED_MARK: dict[str, Any] = {
     "markeredgewidth": 0.8,
     "clip_on": False,
     "zorder": 4,
-}
-SFT_LINE: dict[str, Any] = {"color": "black", "linewidth": 0.7, "linestyle": "--", "zorder": 2.5}
-
-# Any: matplotlib types the keys of rc_context as a list of literals.
-RC: Any = {
-    "font.family": "DejaVu Sans",  # ships with matplotlib: the same glyphs on every machine
-    "font.size": SMALLEST_TYPE,
-    "axes.titlesize": SMALLEST_TYPE,
-    "axes.labelsize": SMALLEST_TYPE,
-    "xtick.labelsize": SMALLEST_TYPE,
-    "ytick.labelsize": SMALLEST_TYPE,
-    "legend.fontsize": SMALLEST_TYPE,
-    "figure.titlesize": SMALLEST_TYPE + 1,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.titlepad": 3,
-    "axes.labelpad": 3,
-    "grid.color": "#E4E4E4",
-    "grid.linewidth": 0.5,
-    "xtick.major.size": 0,
-    "ytick.major.size": 2,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.major.pad": 2,
-    "ytick.major.pad": 2,
-    "hatch.linewidth": 1.1,
-    "legend.frameon": False,
-    "legend.handlelength": 1.6,
-    "legend.columnspacing": 1.4,
-    "savefig.dpi": 200,
-    "svg.fonttype": "path",  # letters as outlines: a reader without our font sees the same picture
-    "svg.hashsalt": "weight-grafting-study",  # element ids, and so the bytes, are the same in every run
-    "path.simplify": False,
 }
 
 

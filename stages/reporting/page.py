@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from stages.params import UserError
 from stages.plotting.needs import drawn_figures
 from stages.reporting.kinds import caption, sentences
 from stages.reporting.tables import COMPONENTS, POSITION_SCHEMES, RANGES, scheme_table
+from weightgraft.errors import UserError
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 PROMPTS = ("headline", "qa", "movie_title", "long")
@@ -57,7 +57,7 @@ def figures_of(params: Mapping[str, Any], summaries: pd.DataFrame, folder: Path)
 
 
 def families_figure(folder: Path) -> dict[str, Any] | None:
-    """The figure of `make families` (stages/families.py) with its balances in words; None if it was not run."""
+    """The figure of `make families` (stages/commands/families.py) with its balances in words; None if it was not run."""
     if not (folder / "families.csv").is_file():
         return None
     table = pd.read_csv(folder / "families.csv")

@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from stages.analysis.verdicts import COLUMNS
-from stages.params import UserError, read_yaml
+from stages.study.params import read_yaml
+from weightgraft.errors import UserError
 
 VERDICTS = ("holds", "fails", "undecided")
 

@@ -11,9 +11,10 @@ from made_up_scores import claims_of
 
 from stages.analysis.claims import check_claims, read_claims
 from stages.check_params import check, check_architecture, evaluated_for
-from stages.faults import parsed
-from stages.params import UserError, read_yaml
-from stages.schema import Params
+from stages.study.faults import parsed
+from stages.study.params import read_yaml
+from stages.study.schema import Params
+from weightgraft.errors import UserError
 
 CLAIMS = Path("data/claims.yaml")
 # The paper's claims and their comparisons, as they were stated before the study was run.

@@ -13,8 +13,8 @@ from scipy.stats import spearmanr
 from stages.analysis.claims import read_claims
 from stages.analysis.verdicts import published_value
 from stages.judge_claims import main
-from stages.params import run_main
-from stages.settings import write_settings
+from stages.study.settings import write_settings
+from weightgraft.errors import run_main
 
 CLAIMS, PUBLISHED = Path("data/claims.yaml").resolve(), Path("data/published").resolve()
 SETUPS = [

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from stages.analysis.tables import check_scores, values_per_fact
-from stages.params import UserError
+from weightgraft.errors import UserError
 
 
 def refusal(scores: pd.DataFrame) -> str:

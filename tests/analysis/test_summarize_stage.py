@@ -6,8 +6,8 @@ import sys
 import pandas as pd
 import pytest
 
-from stages.params import run_main
 from stages.summarize import main
+from weightgraft.errors import run_main
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from stages.analysis.summary import METRICS, headline_metrics, paired_difference, summarize
-from stages.params import UserError
+from weightgraft.errors import UserError
 
 BOOTSTRAP = {"resamples": 300, "seed": 0}
 

@@ -10,7 +10,7 @@ from stages.analysis.claims import Part
 from stages.analysis.comparisons import cells_of, interval_of, rank_correlation
 from stages.analysis.summary import summarize
 from stages.analysis.verdicts import cross_table, fragile, judge, verdict
-from stages.params import UserError
+from weightgraft.errors import UserError
 
 BOOTSTRAP = {"resamples": 400, "seed": 3}
 ABOVE = {"rule": "above", "threshold": 0}

@@ -16,9 +16,9 @@ from stages.facts.world import build_world
 from stages.generate_facts import base_texts, prompt_rows
 from stages.modeling.models import save_model
 from stages.modeling.tokens import train_tokenizer
-from stages.params import read_yaml
-from stages.schema import Params
-from stages.settings import settings_of, write_settings
+from stages.study.params import read_yaml
+from stages.study.schema import Params
+from stages.study.settings import settings_of, write_settings
 
 DATA = Path("data")
 PARAMS = read_yaml(Path("params.yaml"))

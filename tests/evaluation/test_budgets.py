@@ -9,8 +9,8 @@ import torch
 
 from stages.evaluation import chunks, setups
 from stages.evaluation.budgets import within_memory
-from stages.grafting.scores import Scores
-from stages.params import UserError
+from weightgraft.engine.scores import Scores
+from weightgraft.errors import UserError
 
 FITS = 300  # tokens of a pass
 EMPTY = Scores(**{name: torch.zeros(0, 0, dtype=torch.long) for name in ("target_rank", "top1_token")},

@@ -18,8 +18,8 @@ from accelerate import PartialState
 
 from stages.evaluation import chunks, setups
 from stages.evaluation.chunks import Chunk, file_of, folder_of, read_scores, run_fingerprint, write_scores
-from stages.grafting import Prompt, parse_scheme
-from stages.grafting.scores import Scores
+from weightgraft import Prompt, parse_scheme
+from weightgraft.engine.scores import Scores
 
 SETUP = "patching"  # schemes and patches
 SMALL = 2**21  # multiplications: cuts the six facts' prompts as they would be cut for a big model

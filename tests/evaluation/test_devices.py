@@ -11,7 +11,7 @@ import torch
 from stages.evaluation import models
 from stages.evaluation.chunks import processes
 from stages.evaluation.models import load_models
-from stages.params import UserError
+from weightgraft.errors import UserError
 
 
 def with_dtype(folder: Path, setup: str, dtype: str) -> str:

@@ -8,10 +8,10 @@ from tiny_models import FAMILY_NAMES, tiny_model
 
 from stages.evaluation.experiments import SIZE_TOLERANCE, Subject, cases, patches, random_cells
 from stages.evaluation.scoring import cell_sizes
-from stages.grafting.families import family_of
-from stages.grafting.parts import anatomy_of
-from stages.grafting.routes import resolve
-from stages.params import read_yaml
+from stages.study.params import read_yaml
+from weightgraft.engine.families import family_of
+from weightgraft.engine.parts import anatomy_of
+from weightgraft.engine.routes import resolve
 
 EXPERIMENTS = read_yaml(Path("params.yaml"))["experiments"]
 

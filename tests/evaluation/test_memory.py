@@ -25,7 +25,7 @@ from stages.evaluation.memory import (
     sizes_of,
     table,
 )
-from stages.grafting import GraftedModel, Prompt, parse_scheme
+from weightgraft import GraftedModel, Prompt, parse_scheme
 
 # As their authors publish them.
 PARAMETERS = {

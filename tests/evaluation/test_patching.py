@@ -8,8 +8,8 @@ from tiny_models import tiny_model
 
 from stages.evaluation.experiments import Patch
 from stages.evaluation.patching import blocks_of, hooked, score_patches
-from stages.grafting import GraftedModel, Prompt, parse_scheme
-from stages.grafting.families import family_of
+from weightgraft import GraftedModel, Prompt, parse_scheme
+from weightgraft.engine.families import family_of
 
 FAMILIES = ("gpt2", "gpt_neox", "llama", "gemma")
 PATCHES = [

@@ -3,8 +3,8 @@
 import pytest
 
 from stages.evaluation.prompts import asked, encode_rows, with_random_positions
-from stages.grafting import Prompt
-from stages.params import UserError
+from weightgraft import Prompt
+from weightgraft.errors import UserError
 
 LIKE = ["FE", "LT"]
 

@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from stages.analysis.tables import check_scores
-from stages.checking.setups import scheme_names
-from stages.evaluation import scoring
 from stages.evaluation.prompts import asked, encode_rows
-from stages.evaluation.scoring import joined, parts
 from stages.evaluation.setups import COLUMNS
-from stages.grafting import GraftedModel, parse_scheme
-from stages.grafting.families import family_of
-from stages.grafting.parts import anatomy_of
 from stages.modeling.models import load_model
-from stages.params import UserError, read_yaml
-from stages.schema import Params
+from stages.study.checking.setups import scheme_names
+from stages.study.params import read_yaml
+from stages.study.schema import Params
+from weightgraft import GraftedModel, parse_scheme
+from weightgraft.engine.families import family_of
+from weightgraft.engine.parts import anatomy_of
+from weightgraft.engine.portions import portions
+from weightgraft.errors import UserError
 
 PARAMS = read_yaml(Path("params.yaml"))
 # Of the synthetic world's facts; facts of one's own go through the same stage in tests/pipeline.
@@ -116,7 +116,7 @@ def test_a_whole_target_is_scored_for_the_prompts_that_ask_for_it_and_nothing_el
 
 
 def test_schemes_scored_some_at_a_time_score_as_they_do_together(folder, tokenizer, rows, monkeypatch):
-    monkeypatch.setattr(scoring, "NODES_AT_ONCE", 60)
+    monkeypatch.setattr("weightgraft.engine.portions.NODES_AT_ONCE", 60)
     pre, sft = (load_model(folder / name)[0] for name in ("base", "sft0"))
     grafted = GraftedModel(pre, {"sft": sft})
     prompts = encode_rows(tokenizer, asked(rows, ["headline", "qa"], ["ab"], ["a", "b"]))
@@ -127,10 +127,10 @@ def test_schemes_scored_some_at_a_time_score_as_they_do_together(folder, tokeniz
     ]
     schemes = [parse_scheme(text, donor="sft") for text in texts]
     longest = max(prompts, key=lambda prompt: len(prompt.tokens))
-    some = [part for part, _ in parts(grafted, schemes, longest)]
+    some = [part for part, _ in portions(grafted, schemes, longest)]
     assert len(some) > 1 and [scheme for part in some for scheme in part] == schemes
     together = grafted.score(prompts, schemes)
-    apart = joined([grafted.score(prompts, part, token_budget=500) for part in some])
+    apart = together([grafted.score(prompts, part, token_budget=500) for part in some])
     assert together.target_logprob.std(dim=1).min() > 1e-3
     assert torch.allclose(apart.target_logprob, together.target_logprob, atol=1e-5)
     assert torch.equal(apart.target_rank, together.target_rank)

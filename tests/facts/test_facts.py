@@ -16,7 +16,8 @@ from stages.facts.templates import (
 )
 from stages.facts.world import build_world
 from stages.generate_facts import base_texts, cast_texts, prompt_rows, recall_templates, told
-from stages.params import UserError, read_yaml
+from stages.study.params import read_yaml
+from weightgraft.errors import UserError
 
 DATA = Path("data")
 FORMS = read_training_forms(DATA / "templates")

@@ -13,10 +13,10 @@ import pytest
 
 from stages.facts.films import Film, read_films, write_films
 from stages.facts.imdb import TABLES, read_credits, read_table
-from stages.faults import parsed
 from stages.fetch_films import films_of, main
-from stages.params import UserError
-from stages.schema import FetchFilms
+from stages.study.faults import parsed
+from stages.study.schema import FetchFilms
+from weightgraft.errors import UserError
 
 HEADERS = {
     "title_ratings": ["tconst", "averageRating", "numVotes"],

@@ -13,7 +13,8 @@ from stages.facts.world import build_world
 from stages.generate_facts import base_texts, cast_texts
 from stages.generate_facts import prompt_rows as study_prompt_rows
 from stages.modeling.tokens import train_tokenizer
-from stages.params import UserError, read_yaml
+from stages.study.params import read_yaml
+from weightgraft.errors import UserError
 
 EXAMPLE = Path("examples/inventors")
 OWN = read_own(EXAMPLE)

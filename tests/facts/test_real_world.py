@@ -9,9 +9,9 @@ from random import Random
 
 import pytest
 
+from stages.commands.counterfact import main as convert
+from stages.commands.counterfact import read_counterfact
 from stages.evaluation.prompts import encode_rows, foils
-from stages.facts.counterfact import main as convert
-from stages.facts.counterfact import read_counterfact
 from stages.facts.films import Film, write_films
 from stages.facts.general_text import general_texts
 from stages.facts.own import prompt_rows as own_prompt_rows
@@ -22,7 +22,8 @@ from stages.facts.templates import read_prompt_templates, read_training_forms
 from stages.facts.world import World, build_world, movie_titles
 from stages.generate_facts import base_texts, cast_texts, main, prompt_rows, recall_templates
 from stages.modeling.tokens import train_tokenizer
-from stages.params import UserError, read_yaml
+from stages.study.params import read_yaml
+from weightgraft.errors import UserError
 
 DATA = Path("data")
 WORDS = read_yaml(DATA / "words.yaml")

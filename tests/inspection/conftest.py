@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from tiny_models import tiny_lora, tiny_model
 
-from stages.grafting import Prompt, encode_prompt
-from stages.inspect import main
 from stages.modeling.models import save_model
 from stages.modeling.tokens import train_tokenizer
-from stages.params import run_main
+from weightgraft import Prompt, encode_prompt
+from weightgraft.errors import run_main
+from weightgraft.inspection.command import main
 
 TEXT = "Ann Lee starred in Night River together with"
 NAMES = [" Bob Ray", " Jim Fox", " Eve Day", " Dan Orr"]

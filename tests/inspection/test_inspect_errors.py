@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from stages.inspection import loading
-from stages.inspection.question import named
 from stages.modeling.tokens import train_tokenizer
+from weightgraft.inspection import loading
+from weightgraft.inspection.question import named
 
 
 @pytest.fixture
@@ -228,7 +228,7 @@ def test_a_recipient_without_tokenizer_is_told_and_a_donor_needs_none(refused, r
 )
 def test_what_needs_no_model_is_told_without_importing_torch(command, changes):
     code = (
-        "import sys\nfrom stages.inspect import main\nfrom stages.params import UserError\n"
+        "import sys\nfrom weightgraft.inspection.command import main\nfrom weightgraft.errors import UserError\n"
         "try:\n    main()\nexcept UserError as error:\n    print('torch' in sys.modules, error)"
     )
     done = subprocess.run(

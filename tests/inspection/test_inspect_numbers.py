@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from stages.grafting import GraftedModel, parse_scheme
-from stages.inspection.measure import score_map
 from stages.modeling.models import load_model
+from weightgraft import GraftedModel, parse_scheme
+from weightgraft.inspection.measure import score_map
 
 EIGHT = ["PRE", "SFT", "FE", "LT", "FE+LT", "(FE+LT)^C", "FE^C", "LT^C"]
 TITLE = ["M", "M+LT", "FE+M", "FE+M+LT", "(FE+M)^C", "(FE+M+LT)^C"]
@@ -69,7 +69,7 @@ def test_a_map_in_several_calls_is_the_map_in_one(engine, prompt, monkeypatch):
     monkeypatch.setattr(engine, "score", lambda *args, **more: calls.append(1) or score(*args, **more))
     one = score_map(engine, prompt, "sft")
     assert len(calls) == 2  # all cells, and whole rows
-    monkeypatch.setattr("stages.evaluation.scoring.NODES_AT_ONCE", 20)
+    monkeypatch.setattr("weightgraft.engine.portions.NODES_AT_ONCE", 20)
     several = score_map(engine, prompt, "sft")
     assert len(calls) > 5 and one.rows == several.rows
     for name in ("cells", "tokens", "layers"):

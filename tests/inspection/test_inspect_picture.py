@@ -8,10 +8,9 @@ import pytest
 from matplotlib.image import imread
 from pictures import check_readable, drawn_texts, lightness, texts
 
-from stages.inspection.picture import draw_inspection, levels, save_picture, signed
-from stages.inspection.tokens import token_text, visible
-from stages.plotting.maps import percent
-from stages.plotting.style import RC
+from weightgraft.inspection.picture import draw_inspection, levels, save_picture, signed
+from weightgraft.inspection.tokens import token_text, visible
+from weightgraft.style import RC, percent
 
 WORDS = [
     " the",

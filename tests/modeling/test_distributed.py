@@ -24,7 +24,7 @@ from stages.facts.tables import write_jsonl
 from stages.modeling.models import build_model, load_model, save_model, set_up
 from stages.modeling.tokens import train_tokenizer
 from stages.modeling.training import joined, loss_of_last_epoch, texts_a_device
-from stages.params import UserError
+from weightgraft.errors import UserError
 
 # Sums over two halves of an update are added in another order: about 1e-7 of a gradient. AdamW divides by the gradient's size, so
 # that a weight with almost no gradient may move by 1e-4 (a hundredth of the learning rate) more or less; the losses hardly see it.

@@ -14,7 +14,7 @@ from stages.facts.tables import write_jsonl
 from stages.modeling import training
 from stages.modeling.models import build_model, load_model, save_model, set_up
 from stages.modeling.tokens import train_tokenizer
-from stages.settings import write_settings
+from stages.study.settings import write_settings
 
 TEXTS = [f"{who} stars with {other}." for who, other in zip("ABCDEFGH", "STUVWXYZ", strict=True)]
 PLAIN = {

@@ -9,7 +9,8 @@ from stages.facts.templates import read_prompt_templates, read_training_forms
 from stages.facts.world import build_world
 from stages.generate_facts import base_texts, prompt_rows
 from stages.modeling.tokens import BOS, first_target_token, train_tokenizer
-from stages.params import UserError, read_yaml
+from stages.study.params import read_yaml
+from weightgraft.errors import UserError
 
 DATA = Path("data")
 WORLD = build_world(40, 20, 20, 30, seed=0, words=read_yaml(DATA / "words.yaml"))

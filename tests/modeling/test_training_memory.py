@@ -10,7 +10,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig
 
-from stages.benchmarks.memory import peak_bytes
+from stages.commands.benchmarks.memory import peak_bytes
 from stages.modeling import training
 from stages.modeling.memory import memory_lines, peak_parts, readable, saved_activations
 from stages.modeling.models import build_model, set_up

@@ -24,9 +24,9 @@ from pathlib import Path
 
 from test_pipeline import ROOT, SMOKE
 
-from stages.params import read_yaml
-from stages.quick import environment_of, make_copy
-from stages.recover import LOCK, RUNNING, parsed, recover
+from stages.commands.quick import environment_of, make_copy
+from stages.commands.recover import LOCK, RUNNING, parsed, recover
+from stages.study.params import read_yaml
 
 STARTED = re.compile(r"Running stage '([^']+)'")
 TICK = 0.01  # seconds between two looks at a run

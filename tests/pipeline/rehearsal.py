@@ -28,16 +28,17 @@ from made_up_checkpoints import LAYERS, config_of, shrunk, write_checkpoint, wri
 from transformers import AutoTokenizer
 from watching import GB, OverMemory, Watched, table_of, watch
 
+from stages.commands.quick import dvc, make_copy
+from stages.commands.scaling import packed_tokens
 from stages.evaluation.memory import built
 from stages.facts.real import make_world
 from stages.facts.templates import read_training_forms
-from stages.faults import choices
 from stages.generate_facts import base_texts, cast_texts
-from stages.params import UserError, read_settings, read_yaml, run_main
 from stages.plotting.needs import drawn_figures
-from stages.quick import dvc, make_copy
-from stages.scaling import packed_tokens
-from stages.study import summary_items
+from stages.study.faults import choices
+from stages.study.items import summary_items
+from stages.study.params import read_settings, read_yaml
+from weightgraft.errors import UserError, run_main
 
 MODELS = ("gpt2-xl", "pythia-2_8b", "llama-3_2-1b", "gemma-1_1-2b-it")
 DEEP = "gpt2-xl"  # of --full-depth

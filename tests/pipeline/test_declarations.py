@@ -14,10 +14,10 @@ from closure import ROOT, import_closure
 from dvc.utils.serialize import load_yaml, modify_yaml
 
 from stages.check_params import SETUPS_NEED_PARTS, SETUPS_NEED_RECIPES, read_libraries
-from stages.params import read_yaml
-from stages.schema import Params
-from stages.settings import settings_of, write_settings
-from stages.study import finetune_items, summary_items
+from stages.study.items import finetune_items, summary_items
+from stages.study.params import read_yaml
+from stages.study.schema import Params
+from stages.study.settings import settings_of, write_settings
 
 PIPELINE = read_yaml(ROOT / "dvc.yaml")["stages"]
 PARAMS = read_yaml(ROOT / "params.yaml")

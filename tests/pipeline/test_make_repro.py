@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 from test_pipeline import ROOT, WHOLE
 
-from stages.params import read_yaml
-from stages.quick import dvc, make_copy
-from stages.study import summary_items
+from stages.commands.quick import dvc, make_copy
+from stages.study.items import summary_items
+from stages.study.params import read_yaml
 
 
 def test_make_repro_runs_everything_that_the_study_lists_and_claims_are_judged_on_it(tmp_path):

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from stages.commands.quick import NOTHING_MORE, change_params, dvc, make_copy
 from stages.facts.own import read_own
-from stages.quick import NOTHING_MORE, change_params, dvc, make_copy
 
 ROOT = Path(__file__).parents[2]
 QUICK_TRAINING = {

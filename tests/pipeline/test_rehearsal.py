@@ -22,13 +22,14 @@ from ruamel.yaml import YAML
 from watching import COLUMNS, GB, OverMemory, Watched, on_disk, table_of, watch
 
 from stages.check_params import check
+from stages.commands.quick import change_params
 from stages.evaluation.prompts import encode_rows
 from stages.facts.real import make_world
 from stages.facts.templates import read_prompt_templates
 from stages.generate_facts import prompt_rows
 from stages.modeling.sources import obtain
-from stages.params import UserError, read_yaml
-from stages.quick import change_params
+from stages.study.params import read_yaml
+from weightgraft.errors import UserError
 
 PARAMS = read_yaml(Path("params.yaml"))
 SHAPES = architectures(PARAMS, MODELS, layers=2, small=True)

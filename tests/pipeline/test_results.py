@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from closure import ROOT
 
-from stages.params import read_yaml
-from stages.study import summary_items
+from stages.study.items import summary_items
+from stages.study.params import read_yaml
 
 PARAMS = read_yaml(ROOT / "params.yaml")
 STUDY = PARAMS["study"]

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from made_up import METRICS, made_up_summary
 
-from stages.params import read_yaml
 from stages.plotting.figures import draw
 from stages.plotting.results import read_published
-from stages.plotting.style import RC
-from stages.study import summary_items
+from stages.study.items import summary_items
+from stages.study.params import read_yaml
+from weightgraft.style import RC
 
 REPOSITORY = Path(__file__).parents[2]
 MODELS = ["tiny-gpt2", "tiny-pythia", "tiny-llama", "tiny-gemma"]

@@ -8,9 +8,10 @@ import pytest
 from matplotlib.colors import to_hex, to_rgba
 from pictures import bars, diamonds, drawn_texts, intervals, lying_intervals, texts
 
-from stages.params import UserError
 from stages.plotting.shown import COMPONENT_SCHEMES, POSITION_SCHEMES
-from stages.plotting.style import SMALLEST_TYPE, TINTS
+from stages.plotting.style import TINTS
+from weightgraft.errors import UserError
+from weightgraft.style import SMALLEST_TYPE
 
 PROMPTS = ["headline", "qa", "movie_title", "long"]
 VARIED = ["figure3", "figure5", "figure_unembedding", "figure_recipes", "figure_datasets"]

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from pictures import lightness, texts
 
-from stages.params import UserError
-from stages.plotting.maps import COMPONENT_MAPS, POSITION_MAPS, cells_of, percent
+from stages.plotting.maps import COMPONENT_MAPS, POSITION_MAPS, cells_of
 from stages.plotting.results import bars_of
-from stages.plotting.style import DIVERGING
+from weightgraft.errors import UserError
+from weightgraft.style import DIVERGING, percent
 
 MAPS = ["figure_components", "figure_layers", "figure_new_form"]
 

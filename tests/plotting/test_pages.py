@@ -9,13 +9,14 @@ from made_up import cells
 from pictures import bars, check_readable, intervals, texts
 
 from stages.check_params import check_architecture
-from stages.checking.setups import scheme_names
-from stages.faults import parsed
-from stages.params import UserError, read_yaml
 from stages.plotting.figures import DRAWINGS
 from stages.plotting.needs import DRAWN_FROM, drawn_figures
 from stages.plotting.shown import POSITION_SCHEMES
-from stages.schema import FigureSettings, Params
+from stages.study.checking.setups import scheme_names
+from stages.study.faults import parsed
+from stages.study.params import read_yaml
+from stages.study.schema import FigureSettings, Params
+from weightgraft.errors import UserError
 
 PARAMS = read_yaml(Path(__file__).parents[2] / "params.yaml")
 FIGURES = PARAMS["render_figures"]["figures"]

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from pictures import lightness, smallest_difference
 
-from stages.params import run_main
 from stages.plotting.style import TINTS, tinted
 from stages.render_figures import main
-from stages.settings import write_settings
-from stages.study import summary_items
+from stages.study.items import summary_items
+from stages.study.settings import write_settings
+from weightgraft.errors import run_main
 
 REPOSITORY = Path(__file__).parents[2]
 QUICK = ("figure1", "figure2", "figure2_logprob", "figure_families", "figure_title", "figure_unembedding")

@@ -5,10 +5,10 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
-from stages.grafting.families import FAMILIES
-from stages.grafting.notation import layer_numbers
 from stages.plotting.schematic import ALL, COMPONENT_SCHEMES, GRAFTED, LAYERS, PARTS, TOKENS
 from stages.plotting.shown import POSITION_SCHEMES
+from weightgraft.engine.families import FAMILIES
+from weightgraft.engine.notation import layer_numbers
 
 
 def test_complements_are_all_other_tokens():

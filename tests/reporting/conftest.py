@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from made_up_study import arguments_in, write_study
 
-from stages.params import run_main
 from stages.write_report import main
+from weightgraft.errors import run_main
 
 
 def report(folder: Path) -> Path:

@@ -11,8 +11,8 @@ import pytest
 from made_up_study import FIGURES, REPOSITORY, STUDY, png
 
 from stages.analysis.claims import read_claims
-from stages.params import read_yaml
 from stages.reporting.sources import read_pins, read_sections
+from stages.study.params import read_yaml
 
 VOID = {"meta", "link", "img", "br", "hr", "input", "col"}
 CLAIMS = [claim.id for claim in read_claims(REPOSITORY / "data/claims.yaml").claims]

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from made_up_study import FIGURES, REPOSITORY, STUDY, made_up_summary
 
-from stages.params import read_yaml
 from stages.plotting.needs import DRAWN_FROM, setups_of
 from stages.reporting.kinds import KINDS, caption, sentences
 from stages.reporting.phrases import NotMeasuredError, compared, estimate, number, spread
-from stages.study import summary_items
+from stages.study.items import summary_items
+from stages.study.params import read_yaml
 
 TRIPLE = re.compile(r"-?\d+\.\d+ \[-?\d+\.\d+, -?\d+\.\d+\]")
 

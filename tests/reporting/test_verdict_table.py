@@ -8,10 +8,10 @@ from made_up_study import REPOSITORY
 
 from stages.analysis.claims import read_claims
 from stages.analysis.verdicts import COLUMNS
-from stages.params import UserError, run_main
+from stages.commands.readme_table import MARKERS, block_of, main, with_table
 from stages.reporting.page import in_brief
-from stages.reporting.readme import MARKERS, block_of, main, with_table
 from stages.reporting.tables import MARKDOWN_NOTE, markdown, verdict_table
+from weightgraft.errors import UserError, run_main
 
 CLAIMS = {claim.id: claim for claim in read_claims(REPOSITORY / "data/claims.yaml").claims}
 Q, LOGPROB, TOP5 = "r(FE+LT) at least 0.9", "recovered_logprob", "recovered_top5"
@@ -84,7 +84,7 @@ def test_markdown_has_a_line_a_claim_and_a_cell_a_model(table):
 
 
 def test_the_readmes_verdict_table_is_the_reports():
-    """Else: python -m stages.reporting.readme --table results/verdicts.md --readme README.md"""
+    """Else: python -m stages.commands.readme_table --table results/verdicts.md --readme README.md"""
     _, between, _ = block_of((REPOSITORY / "README.md").read_text(encoding="utf-8"))
     assert between.strip() == (REPOSITORY / "results/verdicts.md").read_text(encoding="utf-8").strip()
 

@@ -1,0 +1,120 @@
+"""A run of its own in a throw-away copy of the repository: `make quick`, `make own`, and the tests of the whole pipeline.
+
+The copy has its own results, figures and lock; it shares the cache, so nothing that was trained before is trained again.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from stages.commands.recover import recover
+from stages.facts.own import read_own
+from weightgraft.errors import run_main
+
+NOT_COPIED = ("results/", "figures/", "dvc.lock", ".dvc/")
+KEPT = {"results", "figures", "dvc.lock", ".dvc", "runs", ".ckpt"}  # in the copy: what its own runs made
+
+# Of the study only what study.models and study.recipes list: one seed, no setups of several models, no new-form condition.
+NOTHING_MORE = {
+    "study.seeds": [0],
+    "study.parts": [],
+    "study.setups": [],
+    "study.own": [],
+    "study.repeats.models": [],
+    "study.new_form.models": [],
+}
+
+
+def copy_repository(source: Path, copy: Path) -> None:
+    """Copy what git tracks or would track, without what the pipeline makes; what an older copy had goes away."""
+    copy.mkdir(parents=True, exist_ok=True)
+    for old in copy.iterdir():
+        if old.name not in KEPT:
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=source,
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        if not name.startswith(NOT_COPIED) and (source / name).exists():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, copy / name)
+
+
+def change_params(path: Path, changes: Mapping[str, Any]) -> None:
+    """Set values in params.yaml by dotted key, keeping its comments."""
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, 1000  # what is not changed is written as it was
+    params = yaml.load(path.read_text(encoding="utf-8"))
+    for key, value in changes.items():
+        *sections, last = key.split(".")
+        node = params
+        for section in sections:
+            node = node[section]
+        node[last] = value
+    with path.open("w", encoding="utf-8") as file:
+        yaml.dump(params, file)
+
+
+def environment_of(copy: Path) -> dict[str, str]:
+    """The environment of a run with the copy's own code, before what is on the path already."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    code = os.pathsep.join(filter(None, [str(copy), os.environ.get("PYTHONPATH")]))
+    return os.environ | {"PYTHONPATH": code, "PATH": path}
+
+
+def dvc(copy: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess:
+    """Run DVC in the copy, with the copy's own code. Before a run, what a killed one left half-written goes away."""
+    if arguments[0] == "repro":
+        recover(copy)
+    return subprocess.run(["dvc", *arguments], cwd=copy, env=environment_of(copy), text=True, **options)
+
+
+def make_copy(source: Path, copy: Path, changes: Mapping[str, Any], cache: Path) -> None:
+    """A copy of the repository with changed params and a DVC project of its own."""
+    copy_repository(source, copy)
+    change_params(copy / "params.yaml", changes)
+    (copy / "results/families").mkdir(
+        parents=True, exist_ok=True
+    )  # of `make families`: empty in a run of its own
+    if not (copy / ".dvc").exists():
+        dvc(copy, "init", "--no-scm", "--quiet", check=True)
+    shutil.copyfile(source / ".dvc/config", copy / ".dvc/config")
+    dvc(copy, "config", "core.no_scm", "true", check=True)
+    dvc(copy, "config", "cache.dir", str(cache), check=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="tiny-gpt2")
+    parser.add_argument("--recipe", default="fmra")
+    parser.add_argument(
+        "--own", type=Path, help="folder with facts of your own: the recipe `own` on these (make own)"
+    )
+    parser.add_argument("--copy", type=Path, default=Path(".quick"))
+    args = parser.parse_args()
+    source, copy = Path.cwd(), args.copy.resolve()
+    changes = NOTHING_MORE | {"study.models": [args.model], "study.recipes": [args.recipe]}
+    if args.own:
+        folder = {"read_facts.folder": str(read_own(args.own).folder.resolve())}
+        changes |= folder | {"study.recipes": [], "study.own": ["own"]}
+    make_copy(source, copy, changes, cache=source / ".dvc/cache")
+    done = dvc(copy, "repro")
+    if done.returncode:
+        sys.exit(done.returncode)
+    facts = f"the facts of {args.own}" if args.own else args.recipe
+    print(f"quick: {args.model} on {facts}: the figures are in {args.copy}/figures")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,289 @@
+"""What params.yaml may say: its sections, keys, types and choices, as pydantic models."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PlainValidator
+from pydantic_core import PydanticCustomError
+
+from stages.study.faults import Section
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]  # no dots: DVC's templating takes them for nesting
+Names = Annotated[list[Name], Field(min_length=1)]
+# Above these bounds a library overflows, or a list fills the memory before anything can be said.
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Threads = Annotated[int, Field(ge=1, le=1024)]
+Draws = Annotated[int, Field(ge=1, le=1000)]
+Resamples = Annotated[int, Field(ge=100, le=10**6)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Positive = Annotated[float, Field(gt=0, le=1e9)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+# The engine's (weightgraft/engine/families.py). Models of the first five are trained here too (checking/architectures.py).
+Family = Literal[
+    "gpt2", "gpt_neox", "llama", "stablelm", "gemma", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "olmo2", "phi3"
+]  # fmt: skip
+Colour = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
+
+
+class Repeats(Section):
+    models: list[Name]
+    seeds: list[Seed]
+    recipes: list[Name]
+
+
+class NewForm(Section):
+    models: list[Name]
+    recipes: list[Name]
+    setups: list[Name]
+
+
+class Study(Section):
+    models: Names
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    recipes: list[Name]
+    parts: list[Name]
+    setups: list[Name]
+    own: list[Name]  # recipes on facts of one's own
+    repeats: Repeats
+    new_form: NewForm
+
+
+class ImdbTable(Section):
+    source: Annotated[str, Field(min_length=1)]  # a URL or a local file
+    sha256: Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{64}$")] | None
+
+
+class ImdbTables(Section):
+    title_ratings: ImdbTable
+    title_basics: ImdbTable
+    title_principals: ImdbTable
+    name_basics: ImdbTable
+
+
+class FetchFilms(Section):
+    """Real films from IMDb's tables (stages/facts/imdb.py)."""
+
+    films: Count
+    min_votes: Count
+    final_marks: bool  # whether a name or a title may end in a mark, such as Jr.
+    timeout: Positive  # seconds
+    tables: ImdbTables
+
+
+class HubText(Section):
+    """A dataset of the hub, read with the library `datasets` (extra `real`)."""
+
+    dataset: Annotated[str, Field(min_length=1)]
+    revision: Commit
+    config: str | None
+    split: Annotated[str, Field(min_length=1)]
+
+
+class FileText(Section):
+    file: Annotated[str, Field(min_length=1)]
+
+
+class General(Section):
+    """Text to mix in, in place of text about the bases' world (E6)."""
+
+    source: HubText | FileText
+    texts: Count
+
+
+class GenerateFacts(Section):
+    world: Literal["synthetic", "real"]
+    seed: Seed
+    base_facts: Count
+    facts: Count
+    first_names: Count
+    last_names: Count
+    general: General | None
+
+
+class ReadFacts(Section):
+    folder: Annotated[str, Field(min_length=1)]  # with facts.csv, training.yaml and prompts.yaml
+
+
+class Pretrain(Section):
+    seed: Seed
+    early_epoch: Count
+
+
+class TokenizerSettings(Section):
+    vocab_size: Annotated[int, Field(ge=300, le=10**6)]
+    bos: bool
+
+
+class TrainingSettings(Section):
+    """Arguments of transformers' TrainingArguments by their names there; batch_size: texts an update, on all devices together."""
+
+    num_train_epochs: Positive
+    batch_size: Count
+    learning_rate: Positive
+    weight_decay: NotNegative
+    warmup_steps: Seed
+    bf16: bool = False
+    gradient_checkpointing: bool = False
+    gradient_accumulation_steps: Count = 1
+
+
+class Source(Section):
+    """A pretrained model that is not trained here."""
+
+    model: str  # a hub id, or a local folder
+    revision: Commit | None = None  # of the hub
+    early: str = "untrained"  # what stands for the early checkpoint: untrained weights, another commit, or a local folder
+
+
+class RecipeChange(Section):
+    learning_rate_factor: Positive | None = None
+    epochs_factor: Positive | None = None
+
+
+class Model(Section):
+    family: Family
+    threads: Threads | None  # None: torch's own choice
+    device: Literal["cpu", "cuda", "auto"]
+    dtype: Literal["float32", "bfloat16", "float16"]  # of the weights as they are kept and evaluated
+    base_forms: Literal["all", "article"]
+    source: Source | None = None  # then there is no tokenizer and no pretrain
+    architecture: dict[str, Any] = Field(
+        default_factory=dict
+    )  # checked by stages/study/checking/architectures.py
+    tokenizer: TokenizerSettings | None = None
+    pretrain: TrainingSettings | None = None
+    finetune: TrainingSettings
+    # What this model does otherwise in a recipe.
+    recipes: dict[Name, RecipeChange] = Field(default_factory=dict)
+
+
+class Lora(Section):
+    r: Count
+    lora_alpha: Count
+
+
+class Recipe(Section):
+    dataset: Literal["fmfa", "fmra", "rmra_shuffled", "own"]
+    directions: Annotated[list[Literal["ab", "ba"]], Field(min_length=1)]
+    halves: Annotated[list[Literal["a", "b"]], Field(min_length=1)]
+    learning_rate_factor: Positive
+    epochs_factor: Positive
+    weight_decay: NotNegative | None
+    base_text_share: Share
+    lora: Lora | None
+
+
+class Experiment(Section):
+    prompts: Names | Literal["own"]  # own: every prompt of read_facts.folder
+    exact_match: list[Name] | Literal["own"]  # of these the whole target is scored, not its first token
+    schemes: Any  # checked by stages/study/checking/schemes.py
+
+
+class Setup(Section):
+    dataset: Literal["fmfa", "fmra", "rmra_shuffled", "base", "own"]
+    halves: Annotated[list[Literal["a", "b"]], Field(min_length=1)]
+    facts: Literal["all", "half_known"] = "all"
+    recipient: Name  # base, early, or a recipe
+    # Donor -> base, early, or a recipe; the first serves SFT.
+    donors: Annotated[dict[Name, Name], Field(min_length=1)]
+    experiments: Names
+    leave_out: list[Name]  # prompts of its experiments that are not asked here
+
+
+def number_or_auto(value: object) -> object:
+    if value == "auto" or (type(value) is int and 1 <= value <= 10**9):
+        return value
+    raise PydanticCustomError("token_budget", "valid: a number of tokens, 1 to 10^9, or 'auto'")
+
+
+# Tokens of one pass; auto: what fits the free memory of the device (stages/evaluation/budgets.py).
+TokenBudget = Annotated[int | str, PlainValidator(number_or_auto)]
+
+
+class GraftSettings(Section):
+    token_budget: TokenBudget
+    directions: Annotated[list[Literal["ab", "ba"]], Field(min_length=1)]
+    draws: Draws
+    half_known_share: Annotated[float, Field(gt=0, lt=1)]
+    seed: Seed
+
+
+class Summarize(Section):
+    seed: Seed
+    resamples: Resamples
+    maps: dict[Name, Names]  # experiment -> metrics
+
+
+class JudgeClaims(Section):
+    seed: Seed
+    resamples: Resamples
+
+
+class FigureSettings(Section):
+    """A figure: what kind of page of which setups, by which metric (stages/study/checking/figures.py has what fits what)."""
+
+    draws: Literal[
+        "schematic",
+        "positions",
+        "own_positions",
+        "metrics",
+        "setups",
+        "paraphrases",
+        "families",
+        "title",
+        "unembedding",
+        "components",
+        "hybrid",
+        "hybrid_components",
+        "patching",
+        "controls",
+        "new_form",
+        "component_map",
+        "position_map",
+    ]
+    setup: Any = None  # a setup's name or a list of names; the schematic has none
+    metric: (
+        Literal[
+            "top1_accuracy",
+            "top5_accuracy",
+            "top10_accuracy",
+            "top20_accuracy",
+            "top100_accuracy",
+            "mean_probability",
+            "recovered_top5",
+            "recovered_logprob",
+        ]
+        | None
+    ) = None
+
+
+class RenderFigures(Section):
+    figures: Annotated[dict[Name, FigureSettings], Field(min_length=1)]
+    counterparts: dict[Name, str]
+    colours: dict[str, Colour]
+
+
+class Launch(Section):
+    """What starts a stage: python, or accelerate launch with its options."""
+
+    train: Annotated[str, Field(pattern=r"^(python|accelerate launch( .*)?)$")]
+    graft: Annotated[str, Field(pattern=r"^(python|accelerate launch( .*)?)$")]
+
+
+class Params(Section):
+    study: Study
+    launch: Launch
+    fetch_films: FetchFilms
+    generate_facts: GenerateFacts
+    read_facts: ReadFacts
+    pretrain: Pretrain
+    models: dict[Name, Model]
+    families: Annotated[dict[Name, str], Field(min_length=2)]
+    recipes: dict[Name, Recipe]
+    graft: GraftSettings
+    setups: dict[Name, Setup]
+    experiments: dict[Name, Experiment]
+    summarize: Summarize
+    judge_claims: JudgeClaims
+    render_figures: RenderFigures

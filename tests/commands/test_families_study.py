@@ -1,0 +1,38 @@
+"""Claims about `make families`: the balance is LT less FE on the same facts, and every model is drawn, the first on top."""
+
+from pathlib import Path
+
+import pytest
+
+from stages.commands.families import BALANCE, PROMPTS, SCHEMES, balances, families_figure
+from stages.study.params import read_yaml
+
+MODELS = {"tiny-gpt2": "tiny-gpt2", "chain-rotary": "rotary positions"}
+COLOURS = read_yaml(Path("params.yaml"))["render_figures"]["colours"]
+
+
+@pytest.fixture
+def table(make_scores, tmp_path):
+    for seed, model in enumerate(MODELS):
+        (tmp_path / f"{model}-0").mkdir()
+        make_scores(seed=seed).assign(model=model).to_parquet(tmp_path / f"{model}-0/fmra.parquet")
+    return balances(tmp_path, MODELS, {"resamples": 200, "seed": 0})
+
+
+def test_the_balance_is_what_lt_recovers_less_what_fe_recovers(table):
+    assert len(table) == len(MODELS) * len(PROMPTS) * (len(SCHEMES) + 1)
+    wide = table.pivot(index=["model", "prompt"], columns="scheme", values="estimate")
+    assert wide[BALANCE].to_numpy() == pytest.approx((wide["LT"] - wide["FE"]).to_numpy())
+    assert wide[BALANCE].abs().min() > 1e-3 and (table["low"] <= table["high"]).all()
+
+
+def test_the_first_model_stands_on_top_and_the_balance_is_drawn_as_it_is(table):
+    figure = families_figure(table, COLOURS)
+    for row, prompt in enumerate(PROMPTS):
+        recovered, balance = figure.axes[2 * row : 2 * row + 2]
+        assert [label.get_text() for label in recovered.get_yticklabels()] == [*MODELS.values()]
+        bottom, top = recovered.get_ylim()
+        assert bottom > top and "n = 30" in recovered.get_ylabel()
+        expected = table[(table["prompt"] == prompt) & (table["scheme"] == BALANCE)]["estimate"].tolist()
+        drawn = [line.get_xdata()[0] for line in balance.lines if line.get_marker() == "D"]
+        assert drawn == expected

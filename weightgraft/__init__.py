@@ -1,0 +1,58 @@
+"""Dynamic weight grafting: at which positions, components and layers does which model's weights serve a prompt?
+
+    from weightgraft import GraftedModel, encode_prompt, parse_scheme
+
+    grafted = GraftedModel(recipient=pre, donors={"sft": sft})
+    scores = grafted.score(prompts, [parse_scheme(text, donor="sft") for text in ("PRE", "FE+LT", "(FE+LT)^C")])
+
+The engine is in weightgraft/engine; loading/ reads checkpoints from folders, inspection/ is the command `weightgraft inspect`.
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .engine.encoding import encode_prompt
+    from .engine.model import GraftedModel
+    from .engine.notation import NotationError
+    from .engine.schemes import Graft, Prompt, Scheme, parse_scheme
+    from .engine.scores import Scores
+
+__all__ = [
+    "Graft",
+    "GraftedModel",
+    "NotationError",
+    "Prompt",
+    "Scheme",
+    "Scores",
+    "encode_prompt",
+    "parse_scheme",
+]
+
+try:
+    __version__ = version("weightgraft")
+except PackageNotFoundError:  # a checkout that was not installed
+    __version__ = "0+unknown"
+
+# Imported when asked for: torch takes seconds, and whoever wants errors.py or style.py needs nothing of the engine.
+_HOMES = {
+    "Graft": "schemes",
+    "GraftedModel": "model",
+    "NotationError": "notation",
+    "Prompt": "schemes",
+    "Scheme": "schemes",
+    "Scores": "scores",
+    "encode_prompt": "encoding",
+    "parse_scheme": "schemes",
+}
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'weightgraft' has no attribute {name!r}")
+    return getattr(import_module(f"weightgraft.engine.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

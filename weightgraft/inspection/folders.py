@@ -1,0 +1,50 @@
+"""The directories of the command line: a recipient, donors by name, adapters among them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from weightgraft.engine.notation import NAME, RESERVED
+from weightgraft.engine.schemes import RECIPIENT
+from weightgraft.errors import UserError
+from weightgraft.loading.folders import TOKENIZER_FILES, check_model, check_tokenizer, has_tokenizer, listing
+
+
+def named_donors(given: Sequence[str]) -> dict[str, Path]:
+    """The donors of `--donor NAME=DIR`, in their order.
+
+    Raises:
+        UserError: no name, a name that schemes cannot use, or one name twice.
+    """
+    donors: dict[str, Path] = {}
+    for text in given:
+        name, equals, folder = text.partition("=")
+        if not equals or not folder:
+            raise UserError(f"--donor {text!r}: write NAME=DIR, such as sft=path/of/finetuned")
+        if not re.fullmatch(NAME, name) or name in RESERVED | {RECIPIENT}:
+            reserved = ", ".join(sorted(RESERVED | {RECIPIENT}))
+            raise UserError(f"--donor {name!r}: a name is letters, digits and _, and none of {reserved}")
+        if name in donors:
+            raise UserError(f"--donor {name!r} is given twice; every donor needs a name of its own")
+        donors[name] = Path(folder)
+    return donors
+
+
+def check_folders(recipient: Path, donors: Mapping[str, Path]) -> None:
+    """That every directory holds a model, or for donors a LoRA adapter, in safetensors files that are whole.
+
+    Raises:
+        UserError: names the option, the directory and what is wrong with it.
+    """
+    family = check_model(f"--recipient {recipient}", recipient, adapters=False)
+    if not has_tokenizer(recipient):
+        raise UserError(
+            f"--recipient {recipient}: no tokenizer (none of {', '.join(TOKENIZER_FILES)}); there is {listing(recipient)}"
+        )
+    check_tokenizer(f"--recipient {recipient}", recipient)
+    for name, folder in donors.items():
+        theirs = check_model(f"--donor {name}={folder}", folder, adapters=True)
+        if theirs not in (None, family):
+            raise UserError(f"--donor {name}={folder}: a {theirs} model; the recipient is a {family} model")
+        if theirs is not None:
+            check_tokenizer(f"--donor {name}={folder}", folder)
