@@ -10,13 +10,8 @@ MODEL ?= tiny-gpt2
 
 .PHONY: repro quick own world families check test figures bench browser rehearsal clean lock
 
-# DVC runs one stage at a time. The items of one kind need nothing of each other, so JOBS of them run side by side, each as
-# `dvc repro --single-item`; what has not changed is not started. The last line runs, or finds done, everything else.
 repro: check  ## the whole study: only what changed runs again; JOBS items at a time
-	@dvc status --quiet || { set -e; dvc repro generate_facts read_facts; for kind in pretrain finetune graft summarize; do \
-	    dvc status --json | grep -o "\"$$kind[a-z_]*@[^\"]*\"" | xargs -r -P $(JOBS) -n 1 dvc --wait-for-lock repro --quiet --single-item; \
-	done; }
-	dvc repro
+	python -m stages.commands.repro --jobs $(JOBS)
 
 check: $(READY)  ## is params.yaml valid? DVC itself reads it before any stage can say what is wrong; nor may a killed DVC block this run
 	@python -m stages.commands.recover

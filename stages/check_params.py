@@ -17,6 +17,7 @@ from stages.analysis.metrics import METRICS
 from stages.facts.own import read_own
 from stages.facts.sheets import text_of, yaml_of
 from stages.facts.templates import PromptTemplate, read_prompt_templates, read_training_forms
+from stages.frame.timing import run_stage
 from stages.study.checking.architectures import check_architecture
 from stages.study.checking.figures import check_figures
 from stages.study.checking.own import check_own, with_own_prompts
@@ -27,13 +28,10 @@ from stages.study.items import finetune_items
 from stages.study.schema import Params
 from stages.study.settings import settings_of, write_settings
 from weightgraft.engine.routes import Anatomy
-from weightgraft.errors import UserError, run_main
+from weightgraft.errors import UserError
 
 # Sections of template files whose sentences have names; the others are lists.
 NAMED_FORMS = ("test", "other_name")
-# What dvc.yaml hands to every setup made of several models, beside the base and its early checkpoint.
-SETUPS_NEED_RECIPES = ("fmra",)
-SETUPS_NEED_PARTS = ("b_to_a", "half_a", "half_b")
 
 
 def check_declared(key: str, names: Iterable[Any], declared: Iterable[Any]) -> None:
@@ -80,25 +78,29 @@ def check_study(params: Params) -> None:
         check_unique(key, [*names, *others])
     if not study.recipes and not study.own:
         raise UserError("study.recipes and study.own are both empty: nothing is finetuned")
-    for key, section in (("study", study), ("study.new_form", new_form)):
-        own = study.own if section is study else []
-        check_declared(f"setups, of {key}.recipes", section.recipes, params.setups)
-        check_declared(f"setups, of {key}.own", own, params.setups)
-        for names, models in (
-            (section.recipes, ()),
-            (own, ()),
-            (section.setups, ("early", *SETUPS_NEED_RECIPES, *SETUPS_NEED_PARTS)),
-        ):
-            for name in names:
-                setup, given = params.setups[name], models or (name,)
-                check_declared(
-                    f"setups.{name}: a model that dvc.yaml does not hand it",
-                    [setup.recipient, *setup.donors.values()],
-                    ("base", *given),
-                )
-        if section.models and section.setups:
-            check_declared(f"{key}.setups need recipes", SETUPS_NEED_RECIPES, section.recipes)
-            check_declared(f"{key}.setups need study.parts", SETUPS_NEED_PARTS, study.parts)
+    for key, models, grafted, trained in (
+        (
+            "study",
+            study.models,
+            [*study.recipes, *study.own, *study.setups],
+            [*study.recipes, *study.own, *study.parts],
+        ),
+        ("study.repeats", repeats.models, repeats.recipes, repeats.recipes),
+        (
+            "study.new_form",
+            new_form.models,
+            [*new_form.recipes, *new_form.setups],
+            [*new_form.recipes, *study.parts],
+        ),
+    ):
+        check_declared(f"setups, of {key}.recipes", grafted if models else [], params.setups)
+        for name in grafted if models else []:
+            setup = params.setups[name]
+            check_declared(
+                f"setups.{name}: a model that {key} does not finetune",
+                [setup.recipient, *setup.donors.values()],
+                ("base", "early", *trained),
+            )
     for name in new_form.models:
         if params.models[name].base_forms != "article":
             raise UserError(
@@ -271,4 +273,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

@@ -20,8 +20,8 @@ from stages.facts.imdb import (
     read_titles,
     read_votes,
 )
-from stages.study.params import read_settings
-from weightgraft.errors import run_main
+from stages.frame.settings import read_settings
+from stages.frame.timing import run_stage
 
 
 def obtain_tables(settings: Mapping[str, Any], downloads: Path) -> dict[str, Path]:
@@ -76,4 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

@@ -9,7 +9,9 @@ from typing import Any
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel
 
-from stages.facts.tables import read_jsonl
+from stages.frame.rows import read_jsonl
+from stages.frame.settings import read_settings
+from stages.frame.timing import run_stage
 from stages.modeling.models import (
     is_main_process,
     load_model,
@@ -19,8 +21,6 @@ from stages.modeling.models import (
     write_json,
 )
 from stages.modeling.training import discard, fingerprint, train
-from stages.study.params import read_settings
-from weightgraft.errors import run_main
 
 
 def chosen(rows: list[dict], recipe: Mapping[str, Any]) -> list[dict]:
@@ -87,4 +87,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from stages.facts.general_text import general_texts
 from stages.facts.real import make_world
-from stages.facts.tables import write_jsonl
 from stages.facts.templates import (
     PromptTemplate,
     as_prompt,
@@ -17,8 +16,11 @@ from stages.facts.templates import (
     swap_actors,
 )
 from stages.facts.world import Fact
-from stages.study.params import read_settings, read_yaml
-from weightgraft.errors import UserError, run_main
+from stages.frame.rows import write_jsonl
+from stages.frame.settings import read_settings
+from stages.frame.timing import run_stage
+from stages.study.params import read_yaml
+from weightgraft.errors import UserError
 
 DIRECTIONS = ("ab", "ba")
 # What a base has read about casts: every form, or the articles only (new-form condition).
@@ -159,4 +161,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

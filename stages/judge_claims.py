@@ -10,9 +10,10 @@ from tqdm import tqdm
 from stages.analysis.claims import Claims, read_claims
 from stages.analysis.tables import read_scores
 from stages.analysis.verdicts import ALL, judge
+from stages.frame.settings import read_settings
+from stages.frame.timing import run_stage
 from stages.study.items import summary_items
-from stages.study.params import read_settings
-from weightgraft.errors import UserError, run_main
+from weightgraft.errors import UserError
 
 
 def read_published(folder: Path, claims: Claims) -> dict[str, pd.DataFrame]:
@@ -99,4 +100,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

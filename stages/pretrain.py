@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from stages.facts.tables import read_jsonl
+from stages.frame.rows import read_jsonl
+from stages.frame.settings import read_settings
+from stages.frame.timing import run_stage
 from stages.modeling.models import (
     build_model,
     device_of,
@@ -25,8 +27,6 @@ from stages.modeling.models import (
 from stages.modeling.sources import obtain, obtain_early
 from stages.modeling.tokens import train_tokenizer
 from stages.modeling.training import discard, fingerprint, train
-from stages.study.params import read_settings
-from weightgraft.errors import run_main
 
 Made = tuple[PreTrainedModel, PreTrainedModel, PreTrainedTokenizerBase, dict[str, float]]
 
@@ -91,4 +91,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

@@ -1,13 +1,18 @@
-"""Stage read_facts: facts of your own, from a csv and templates, into texts and prompts: the dataset `own`."""
+"""Stage read_facts: facts of your own, from a csv and templates, into texts and prompts: the dataset `own`.
+
+Where study.own asks for none it writes empty files, so that the stages behind it depend on your facts only if they are used.
+"""
 
 import argparse
 from collections import Counter
 from pathlib import Path
 
 from stages.facts.own import fact_rows, prompt_rows, read_own, text_rows
-from stages.facts.tables import write_jsonl
-from stages.study.params import read_settings
-from weightgraft.errors import run_main
+from stages.frame.rows import write_jsonl
+from stages.frame.settings import read_settings
+from stages.frame.timing import run_stage
+
+PARTS = ("facts", "texts", "prompts")
 
 
 def main() -> None:
@@ -17,9 +22,15 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for facts, texts and prompts")
     args = parser.parse_args()
-    folder = Path(read_settings(args.settings)["read_facts"]["folder"])
+    item = read_settings(args.settings)
+    if not item["asked"]:
+        for name in PARTS:
+            write_jsonl(args.out / f"{name}/own.jsonl", [])
+        print(f"read_facts: study.own is empty, so no facts of your own are read; {args.out} is empty")
+        return
+    folder = Path(item["read_facts"]["folder"])
     own = read_own(folder)
-    for name, rows in (("facts", fact_rows(own)), ("texts", text_rows(own)), ("prompts", prompt_rows(own))):
+    for name, rows in zip(PARTS, (fact_rows(own), text_rows(own), prompt_rows(own)), strict=True):
         write_jsonl(args.out / f"{name}/own.jsonl", rows)
     splits = Counter(prompt.template_split for prompt in own.prompts)
     told = ", ".join(f"{count} {split}" for split, count in splits.items())
@@ -29,4 +40,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

@@ -8,13 +8,14 @@ import matplotlib
 import pandas as pd
 from tqdm import tqdm
 
+from stages.frame.settings import read_settings
+from stages.frame.timing import run_stage
 from stages.plotting.figures import draw
 from stages.plotting.needs import drawn_figures
 from stages.plotting.results import read_published, read_summaries
 from stages.plotting.style import save_figure
 from stages.study.items import summary_items
-from stages.study.params import read_settings
-from weightgraft.errors import UserError, run_main
+from weightgraft.errors import UserError
 from weightgraft.style import RC
 
 
@@ -67,4 +68,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

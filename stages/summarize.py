@@ -10,8 +10,9 @@ from tqdm import tqdm
 
 from stages.analysis.summary import headline_metrics, summarize
 from stages.analysis.tables import read_scores
-from stages.study.params import read_settings
-from weightgraft.errors import UserError, run_main
+from stages.frame.settings import read_settings
+from stages.frame.timing import run_stage
+from weightgraft.errors import UserError
 
 
 def closing_line(out: Path, summaries: Mapping[str, pd.DataFrame]) -> str:
@@ -60,4 +61,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.analysis.claims import read_claims
+from stages.frame.timing import run_stage
 from stages.plotting.results import read_published, read_summaries
 from stages.reporting.page import (
     families_figure,
@@ -19,6 +20,7 @@ from stages.reporting.sources import (
     hashes,
     read_notes,
     read_pins,
+    read_run_time,
     read_sections,
     read_training,
     read_verdicts,
@@ -26,7 +28,6 @@ from stages.reporting.sources import (
 from stages.reporting.tables import markdown, verdict_table
 from stages.study.items import summary_items
 from stages.study.params import read_yaml
-from weightgraft.errors import run_main
 
 
 def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -48,6 +49,7 @@ def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
     inputs = [
         *(arguments.params, arguments.pyproject, arguments.claims, arguments.notes, arguments.summaries),
         *(arguments.verdicts, arguments.metrics, arguments.published, arguments.figures, arguments.families),
+        arguments.run_time,
     ]
     return {
         "models": study["models"],
@@ -60,6 +62,7 @@ def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "table": table,
         "brief": in_brief(table),
         "families": families_figure(arguments.families),
+        "run_time": read_run_time(arguments.run_time),
         "tables": number_tables(params, summaries, read_published(arguments.published)),
         "training": training_table(read_training(arguments.metrics)),
         "sections": read_sections(arguments.params),
@@ -87,12 +90,16 @@ def main() -> None:
     for name, what in (
         ("params", "params.yaml, which the page shows whole"),
         ("pyproject", "pyproject.toml: the pinned versions"),
-        ("notes", "what no stage may write since it differs between runs (yaml)"),
+        ("notes", "what needs several runs of the study (yaml)"),
         ("summaries", "folder of the summaries (csv)"),
         ("verdicts", "folder of the verdicts (csv)"),
         ("metrics", "folder with pretrain/ and finetune/ (json)"),
         ("figures", "folder of the figures (png)"),
         ("families", "folder of `make families` (csv, png); may be empty"),
+        (
+            "run-time",
+            "where the seconds of the last `make repro` that trained everything went (csv); may be empty",
+        ),
         ("claims", "the claims (yaml)"),
         ("published", "folder of the published values (csv)"),
         ("out", "the page (html)"),
@@ -109,4 +116,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

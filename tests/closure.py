@@ -3,7 +3,10 @@
 import ast
 from pathlib import Path
 
+from weightgraft import _HOMES
+
 ROOT = Path(__file__).parent.parent
+ADDRESSES = ROOT / "weightgraft/__init__.py"
 
 
 def file_of(module: str) -> Path | None:
@@ -25,22 +28,27 @@ def imported_modules(file: Path) -> set[str]:
             base = package if node.level == 1 else ""
             module = ".".join(filter(None, [base, node.module]))
             named |= {module} | {f"{module}.{alias.name}" for alias in node.names}
+            if module == "weightgraft":
+                named |= {
+                    f"weightgraft.engine.{_HOMES[alias.name]}" for alias in node.names if alias.name in _HOMES
+                }
     parents = {".".join(name.split(".")[:i]) for name in named for i in range(1, name.count(".") + 1)}
     return named | parents
 
 
 def import_closure(file: Path) -> set[Path]:
-    """The file and all files of ours that it needs; empty package files carry nothing and are left out."""
+    """The file and all files of ours that it needs. Empty package files carry nothing and are left out, and so is the one
+    that only says where the names of weightgraft are (ADDRESSES)."""
     closure: set[Path] = set()
     waiting = [file]
     while waiting:
         current = waiting.pop()
-        if current in closure:
+        if current in closure or current == ADDRESSES:
             continue
         closure.add(current)
         waiting += [
             found
             for name in imported_modules(current)
-            if name.startswith("stages") and (found := file_of(name))
+            if name.startswith(("stages", "weightgraft")) and (found := file_of(name))
         ]
     return {path for path in closure if path.read_text(encoding="utf-8").strip()}

@@ -186,14 +186,15 @@ def write_study(folder: Path, study: dict = STUDY, figures: dict = FIGURES) -> N
     balances = pd.DataFrame(balance | {"estimate": [0.15, 0.21], "low": [0.1, 0.16], "high": [0.2, 0.27]})
     balances.to_csv(folder / "families/families.csv", index=False)
     (folder / "families/families.png").write_bytes(png(1400, 800))
-    (folder / "notes.yaml").write_text("machine: null\nminutes: {}\nother_worlds: []\n")
+    (folder / "notes.yaml").write_text("other_worlds: []\n")
+    (folder / "run_time.csv").touch()
 
 
 def arguments_in(folder: Path) -> list[str]:
     """The stage's arguments for a study in a folder."""
     own = {
         "params": "params.yaml", "notes": "notes.yaml", "summaries": "summary", "verdicts": "verdicts", "metrics": "metrics",
-        "figures": "figures", "families": "families", "out": "report.html", "table": "verdicts.md",
+        "figures": "figures", "families": "families", "run-time": "run_time.csv", "out": "report.html", "table": "verdicts.md",
     }  # fmt: skip
     shared = {"pyproject": "pyproject.toml", "claims": "data/claims.yaml", "published": "data/published"}
     paths = {name: folder / path for name, path in own.items()} | {

@@ -84,9 +84,9 @@ def make_copy(source: Path, copy: Path, changes: Mapping[str, Any], cache: Path)
     """A copy of the repository with changed params and a DVC project of its own."""
     copy_repository(source, copy)
     change_params(copy / "params.yaml", changes)
-    (copy / "results/families").mkdir(
-        parents=True, exist_ok=True
-    )  # of `make families`: empty in a run of its own
+    # Of `make families` and `make repro`: empty in a run of its own.
+    (copy / "results/families").mkdir(parents=True, exist_ok=True)
+    (copy / "results/run_time.csv").touch()
     if not (copy / ".dvc").exists():
         dvc(copy, "init", "--no-scm", "--quiet", check=True)
     shutil.copyfile(source / ".dvc/config", copy / ".dvc/config")

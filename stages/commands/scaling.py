@@ -17,8 +17,8 @@ from stages.evaluation.experiments import Subject, cases, patches
 from stages.evaluation.memory import GB, PUBLISHED, built, fits, published_config
 from stages.evaluation.prompts import asked, encode_rows
 from stages.evaluation.scoring import cell_sizes, questions
-from stages.facts.tables import read_jsonl
 from stages.finetune import chosen
+from stages.frame.rows import read_jsonl
 from stages.modeling.memory import peak_parts
 from stages.modeling.tokens import train_tokenizer
 from stages.study.params import read_yaml

@@ -29,10 +29,11 @@ from stages.analysis.provenance import (
 )
 from stages.analysis.summary import summarize
 from stages.analysis.tables import read_scores
+from stages.frame.settings import read_settings
 from stages.plotting.needs import DRAWN_FROM, setups_of
 from stages.study.faults import choices
 from stages.study.items import summary_items
-from stages.study.params import load_section, read_settings
+from stages.study.params import load_section
 from weightgraft.errors import UserError, run_main
 
 SUMMARIES, TABLES = Path("results/summary"), Path("runs/graft")

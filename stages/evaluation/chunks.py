@@ -22,10 +22,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save, save_file
 from tqdm import tqdm
 
-import weightgraft
 from stages.evaluation.experiments import Patch
 from stages.modeling.models import end_with_launcher, weights_digest
-from weightgraft import Prompt, Scheme
+from weightgraft import Prompt, Scheme, engine
 from weightgraft.engine.scores import Scores
 from weightgraft.errors import UserError
 
@@ -87,8 +86,8 @@ def model_digest(folder: Path) -> str:
 
 def code_digest() -> str:
     """A hash of the code that makes scores: after a change of it, what an earlier run finished is stale."""
-    assert weightgraft.__file__ is not None
-    folders = (Path(__file__).parent, Path(weightgraft.__file__).parent)
+    assert engine.__file__ is not None
+    folders = (Path(__file__).parent, Path(engine.__file__).parent)
     files = [path for folder in folders for path in sorted(folder.glob("*.py"))]
     return _hash([path.read_text(encoding="utf-8") for path in files])
 

@@ -1,7 +1,7 @@
 """The models of a setup: command line, recipient, and donors that are whole models or LoRA adapters."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,41 +13,40 @@ from weightgraft.engine.schemes import RECIPIENT
 from weightgraft.errors import UserError
 
 
-def setup_arguments(description: str | None) -> argparse.ArgumentParser:
-    """The command line of the stage that evaluates a setup."""
+def graft_arguments(description: str | None) -> argparse.ArgumentParser:
+    """The command line of the stage that grafts."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
         "--settings", type=Path, required=True, help="what check_params cut out of params.yaml"
     )
     parser.add_argument("--model", required=True, help="an entry of models: in params.yaml")
     parser.add_argument("--seed", type=int, required=True, help="of finetuning")
-    parser.add_argument("--setup", required=True, help="an entry of setups: in params.yaml")
+    parser.add_argument("--base", type=Path, required=True, help="folder of the base model")
+    parser.add_argument("--early", type=Path, required=True, help="folder of the base early in its training")
     parser.add_argument(
-        "--models",
-        nargs="+",
+        "--finetuned",
+        type=Path,
         required=True,
-        metavar="NAME=DIR",
-        help="base, early, or a recipe, and the folder of that model or LoRA adapter; more than the setup needs may be given",
+        help="folder with a model or LoRA adapter a recipe, by its name",
     )
     parser.add_argument("--facts", type=Path, required=True, help="folder of generate_facts")
-    parser.add_argument("--out", type=Path, required=True, help="per-fact table (parquet)")
+    parser.add_argument("--own", type=Path, required=True, help="folder of read_facts")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the per-fact tables (parquet)")
     return parser
 
 
-def folders_of(given: Sequence[str], setup: Mapping[str, Any]) -> tuple[Path, dict[str, Path]]:
-    """The folders of a setup's recipient and donors, these in the setup's order.
+def folders_of(args: argparse.Namespace, setup: Mapping[str, Any]) -> tuple[Path, dict[str, Path]]:
+    """The folders of a setup's recipient and donors, these in the setup's order. args: the command line.
 
     Raises:
-        UserError: a model that the setup needs is not among those given, or its folder holds none.
+        UserError: the folder of a model that the setup needs holds none.
     """
-    named = {name: Path(folder) for name, _, folder in (text.partition("=") for text in given)}
 
     def folder_of(model: str) -> Path:
-        if model not in named:
-            raise UserError(f"--models names {', '.join(named)}; the setup needs {model!r}")
-        if not (named[model] / "config.json").exists() and not is_adapter(named[model]):
-            raise UserError(f"--models {model}={named[model]}: no model and no adapter there")
-        return named[model]
+        folder: Path = {"base": args.base, "early": args.early}.get(model, args.finetuned / model)
+        if not (folder / "config.json").exists() and not is_adapter(folder):
+            raise UserError(f"{folder}: no model and no adapter there, where the setup needs {model!r}")
+        return folder
 
     return folder_of(setup["recipient"]), {
         donor: folder_of(model) for donor, model in setup["donors"].items()
@@ -68,9 +67,7 @@ def load_models(
         UserError: the recipient is an adapter.
     """
     if is_adapter(recipient):
-        raise UserError(
-            f"--models: the setup's recipient, {recipient}, is an adapter; it must be a whole model"
-        )
+        raise UserError(f"the setup's recipient, {recipient}, is an adapter; it must be a whole model")
     model, tokenizer = load_model(recipient, dtype)
     torch.nn.Module.to(model, device)
     tokenizers = {RECIPIENT: tokenizer}

@@ -4,6 +4,7 @@ import argparse
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,7 +14,6 @@ from stages.evaluation.budgets import starting_budget
 from stages.evaluation.chunks import (
     Chunk,
     Progress,
-    discard,
     finish,
     folder_of,
     processes,
@@ -29,13 +29,14 @@ from stages.evaluation.scoring import (
     score_chunk,
     score_table,
 )
-from stages.facts.tables import read_jsonl
+from stages.frame.rows import read_jsonl
 from weightgraft import GraftedModel
 from weightgraft.engine.portions import NODES_AT_ONCE, together
 from weightgraft.engine.schemes import RECIPIENT
 from weightgraft.engine.scores import Scores
 from weightgraft.errors import UserError
 
+OWN = "own"  # the dataset of facts of your own
 COLUMNS = [
     "model", "seed", "setup", "dataset", "experiment", "prompt", "template", "template_split", "direction", "fact_id",
     "scheme", "draw", "target_rank", "target_logprob", "target_logit", "foil_logit", "exact_match", "top1_token",
@@ -52,25 +53,31 @@ class Question:
     whole: bool  # targets
 
 
-def evaluate(args: argparse.Namespace, item: Mapping[str, Any]) -> pd.DataFrame | None:
+def evaluate(args: argparse.Namespace, item: Mapping[str, Any], name: str) -> pd.DataFrame | None:
     """The per-fact table of a setup, one row a (experiment, prompt, template, direction, fact, scheme, draw); None on all
     processes but the main one, which waits for them.
 
-    args: the command line (models.py). item: its settings, with sections `model`, `graft`, `setup` and `experiments`.
+    args: the command line (models.py). item: its settings, with sections `model`, `graft`, `setups` and `experiments`. name: of the
+    setup.
     Columns: COLUMNS; log-probabilities in nats; ranks from 1; exact_match is missing where not the whole target was scored.
 
     Raises:
         UserError: donors that are not the setup's, models that do not fit, facts that cannot be asked, a GPU that is not there
             or too small.
     """
-    settings, setup, experiments, own = (item[key] for key in ("graft", "setup", "experiments", "model"))
+    settings, setup, own = item["graft"], item["setups"][name], item["model"]
+    experiments = {key: item["experiments"][key] for key in setup["experiments"]}
     left = set(setup["leave_out"])
     asked_prompts = [
-        name for experiment in experiments.values() for name in experiment["prompts"] if name not in left
+        prompt
+        for experiment in experiments.values()
+        for prompt in experiment["prompts"]
+        if prompt not in left
     ]
-    recipient_folder, folders = folders_of(args.models, setup)
+    recipient_folder, folders = folders_of(args, setup)
+    facts = args.own if setup["dataset"] == OWN else args.facts
     rows = asked(
-        read_jsonl(args.facts / f"prompts/{setup['dataset']}.jsonl"),
+        read_jsonl(facts / f"prompts/{setup['dataset']}.jsonl"),
         list(dict.fromkeys(asked_prompts)),
         settings["directions"],
         setup["halves"],
@@ -82,7 +89,7 @@ def evaluate(args: argparse.Namespace, item: Mapping[str, Any]) -> pd.DataFrame 
     try:
         grafted = GraftedModel(recipient, donors, tokenizers)
         subject = Subject(grafted.anatomy, first, cell_sizes(recipient), settings["draws"], settings["seed"])
-        evaluated = {name: cases(experiment, subject) for name, experiment in experiments.items()}
+        evaluated = {key: cases(experiment, subject) for key, experiment in experiments.items()}
     except ValueError as error:
         raise UserError(str(error)) from error
     donor = donors[first]
@@ -90,27 +97,34 @@ def evaluate(args: argparse.Namespace, item: Mapping[str, Any]) -> pd.DataFrame 
 
     parameters = recipient.num_parameters()
     tasks: list[tuple[Question, list[list[Chunk]]]] = []
-    for name, experiment in experiments.items():
+    for key, experiment in experiments.items():
         wanted = patches(experiment, recipient.config.num_hidden_layers)
         if wanted and whole_donor is None:
-            raise UserError(f"setups.{args.setup}: donor {donor} is an adapter; patching needs a whole model")
-        names = [(case.scheme.name, case.draw) for case in evaluated[name]]
+            raise UserError(f"setups.{name}: donor {donor} is an adapter; patching needs a whole model")
+        names = [(case.scheme.name, case.draw) for case in evaluated[key]]
         names += [(patch.name, 0) for patch in wanted]
-        schemes = [case.scheme for case in evaluated[name]]
+        schemes = [case.scheme for case in evaluated[key]]
         for asked_rows, engine_prompts, whole in questions(experiment, rows, prompts, settings):
-            question = Question(name, asked_rows, names, whole)
-            tasks.append((question, chunks_of(grafted, parameters, name, engine_prompts, schemes, wanted)))
+            question = Question(key, asked_rows, names, whole)
+            tasks.append((question, chunks_of(grafted, parameters, key, engine_prompts, schemes, wanted)))
 
     chunks = [chunk for _, blocks in tasks for block in blocks for chunk in block]
     budget = starting_budget(settings["token_budget"], recipient, device, NODES_AT_ONCE)
 
     def score(chunk: Chunk, progress: Progress) -> Scores:
         nonlocal budget
-        scores, budget = score_chunk(chunk, grafted, (recipient, whole_donor), budget, args.setup, progress)
+        scores, budget = score_chunk(chunk, grafted, (recipient, whole_donor), budget, name, progress)
         return scores
 
-    run = run_fingerprint(item, {RECIPIENT: recipient_folder, **folders}, device)
-    found = finish(chunks, folder_of(args.out), run, score, args.setup)
+    shaping = {
+        "model": own,
+        "graft": settings,
+        "setup": setup,
+        "experiments": experiments,
+        "libraries": item["libraries"],
+    }
+    run = run_fingerprint(shaping, {RECIPIENT: recipient_folder, **folders}, device)
+    found = finish(chunks, folder_of(args.out) / name, run, score, name)
     if found is None:
         return None
     following = iter(found)
@@ -122,7 +136,7 @@ def evaluate(args: argparse.Namespace, item: Mapping[str, Any]) -> pd.DataFrame 
     table = pd.concat(tables, ignore_index=True)
     if setup.get("facts") == "half_known":
         table = half_known(table, settings["half_known_share"])
-    return table.assign(model=args.model, seed=args.seed, setup=args.setup, dataset=setup["dataset"])[COLUMNS]
+    return table.assign(model=args.model, seed=args.seed, setup=name, dataset=setup["dataset"])[COLUMNS]
 
 
 def half_known(table: pd.DataFrame, share: float) -> pd.DataFrame:
@@ -134,15 +148,13 @@ def half_known(table: pd.DataFrame, share: float) -> pd.DataFrame:
     return table[table["fact_id"].isin(most_likely)].reset_index(drop=True)
 
 
-def write_table(args: argparse.Namespace, scores: pd.DataFrame) -> None:
-    """Write the per-fact table, whole or not at all, and say so with the number that matters. Its chunks go away."""
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    part = args.out.with_name(args.out.name + ".part")
+def write_table(out: Path, scores: pd.DataFrame) -> None:
+    """Write the per-fact table, whole or not at all, and say so with the number that matters."""
+    part = out.with_name(out.name + ".part")
     scores.to_parquet(part, index=False)
-    os.replace(part, args.out)
-    discard(folder_of(args.out))
+    os.replace(part, out)
     knows = (scores.loc[scores["scheme"] == "SFT", "target_rank"] <= 5).mean()
     print(
-        f"graft: {args.out}: {len(scores):,} rows, {scores['fact_id'].nunique()} facts under every scheme; "
+        f"graft: {out}: {len(scores):,} rows, {scores['fact_id'].nunique()} facts under every scheme; "
         f"SFT's top-5 accuracy over all prompts {knows:.1%}"
     )

@@ -85,24 +85,34 @@ def _comment_above(text: str) -> str:
 
 
 def read_notes(path: Path, claims: Mapping[str, Any]) -> dict[str, Any]:
-    """What no stage may write, since it differs between runs: {machine, minutes: {what: minutes}, other_worlds: [...]}.
+    """What needs several runs of the study, so that no stage can write it: {other_worlds: [...]}.
 
     Raises:
         UserError: an unknown key or claim.
     """
     notes = read_yaml(path) or {}
-    known = ("machine", "minutes", "other_worlds")
     for key in notes:
-        if key not in known:
-            raise UserError(f"{path}: unknown key {key!r}; valid: {', '.join(known)}")
+        if key != "other_worlds":
+            raise UserError(f"{path}: unknown key {key!r}; valid: other_worlds")
     for world in notes.get("other_worlds") or []:
         for change in world["changed"]:
             if change["claim"] not in claims:
                 raise UserError(f"{path}: claim {change['claim']!r} is none of {', '.join(claims)}")
+    return {"other_worlds": [{"beside": None, **world} for world in notes.get("other_worlds") or []]}
+
+
+def read_run_time(path: Path) -> dict[str, Any] | None:
+    """Where the seconds of the last `make repro` that trained everything went: {minutes, cores, processor, rows: {kind, starts,
+    cpu_seconds, share}}; None where no run has told it (stages/commands/repro.py)."""
+    if not path.read_text(encoding="utf-8").strip():
+        return None
+    table = pd.read_csv(path)
+    first = table.iloc[0]
     return {
-        "machine": notes.get("machine"),
-        "minutes": notes.get("minutes") or {},
-        "other_worlds": [{"beside": None, **world} for world in notes.get("other_worlds") or []],
+        "minutes": f"{first['wall_seconds'] / 60:.0f}",
+        "cores": int(first["cores"]),
+        "processor": first["processor"],
+        "rows": table[["kind", "starts", "cpu_seconds", "share"]].to_dict("records"),
     }
 
 

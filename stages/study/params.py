@@ -1,6 +1,5 @@
 """Read the study's numbers."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +25,3 @@ def load_section(key: str, path: Path = Path("params.yaml")) -> Any:
             raise UserError(f"{path}: no section {key!r}: {part!r} is missing")
         node = node[part]
     return node
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """The settings of one item of the pipeline, which check_params cut out of params.yaml (settings.py).
-
-    Raises:
-        UserError: there is no such file.
-    """
-    if not path.is_file():
-        raise UserError(
-            f"{path} is missing: `dvc repro check_params` writes it, if params.yaml's study lists this item"
-        )
-    return json.loads(path.read_text(encoding="utf-8"))

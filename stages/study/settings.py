@@ -37,7 +37,8 @@ def settings_of(valid: Params, engine: list[str], around: list[str]) -> dict[str
     files: dict[str, Any] = {
         "fetch_films": {"world": world} | (chosen(params, "fetch_films") if world == "real" else {}),
         "generate_facts": chosen(params, "generate_facts") | {"libraries": around},
-        "read_facts": chosen(params, "read_facts") | {"libraries": around},
+        "read_facts": {"asked": bool(study["own"]), "libraries": around}
+        | (chosen(params, "read_facts") if study["own"] else {}),
     }
     for model in dict.fromkeys(model for model, _, _ in items):
         own = {key: models[model][key] for key in models[model] if key not in ("finetune", "recipes")}
@@ -48,15 +49,15 @@ def settings_of(valid: Params, engine: list[str], around: list[str]) -> dict[str
             "recipe": params["recipes"][recipe] | changed(models[model]["recipes"].get(recipe, {})),
             "libraries": engine,
         }
-    for model, setup in dict.fromkeys((model, setup) for model, _, setup in items):
-        files[f"graft/{model}-{setup}"] = chosen(params, "graft") | {
-            "model": chosen(models[model], "threads", "device", "dtype"),
-            "setup": params["setups"][setup],
-            "experiments": chosen(params["experiments"], *params["setups"][setup]["experiments"]),
-            "libraries": engine,
-        }
     for model, seed in dict.fromkeys((model, seed) for model, seed, _ in items):
         setups = [setup for *run, setup in items if run == [model, seed]]
+        asked = [name for setup in setups for name in params["setups"][setup]["experiments"]]
+        files[f"graft/{model}-{seed}"] = chosen(params, "graft") | {
+            "model": chosen(models[model], "threads", "device", "dtype"),
+            "setups": chosen(params["setups"], *setups),
+            "experiments": chosen(params["experiments"], *dict.fromkeys(asked)),
+            "libraries": engine,
+        }
         files[f"summarize/{model}-{seed}"] = chosen(params, "summarize") | {
             "setups": setups,
             "libraries": around,

@@ -26,7 +26,7 @@ def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text("generate_facts: {seed: 0}\n")
     (tmp_path / "data").mkdir()
-    (tmp_path / "data/report_notes.yaml").write_text("machine: null # a comment\nother_worlds: []\n")
+    (tmp_path / "data/report_notes.yaml").write_text("# a comment\nother_worlds: []\n")
     for folder in ("results/verdicts", "there"):
         (tmp_path / folder).mkdir(parents=True)
 

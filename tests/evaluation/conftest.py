@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from made_up_setups import graft_arguments
 from tiny_models import tiny_lora, tiny_model
 
 from stages import graft
-from stages.facts.tables import write_jsonl
 from stages.facts.templates import read_prompt_templates, read_training_forms
 from stages.facts.world import build_world
+from stages.frame.rows import write_jsonl
 from stages.generate_facts import base_texts, prompt_rows
 from stages.modeling.models import save_model
 from stages.modeling.tokens import train_tokenizer
@@ -23,9 +24,6 @@ from stages.study.settings import settings_of, write_settings
 DATA = Path("data")
 PARAMS = read_yaml(Path("params.yaml"))
 FACTS = 6
-# Which of the random models below stands for which model of the study.
-MODELS = {"base": "base", "early": "sft1", **{recipe: "sft0" for recipe in PARAMS["recipes"]}}
-MODELS |= {"half_a": "sft1", "b_to_a": "base", "lora": "lora"}
 
 
 @pytest.fixture(scope="session")
@@ -68,17 +66,14 @@ def folder(tmp_path_factory, world, tokenizer) -> Path:
 def evaluate(folder) -> Callable[..., Path]:
     """Evaluate a setup of params.yaml with the random models, through its stage's command line; gives the table's file."""
 
-    def run_stage(setup: str, out: str, **models: str) -> Path:
-        arguments = ["--settings", folder / f"settings/graft/tiny-llama-{setup}.json"]
-        arguments += ["--model", "tiny-llama", "--seed", "0", "--setup", setup, "--models"]
-        arguments += [f"{name}={folder / model}" for name, model in (MODELS | models).items() if model]
-        arguments += ["--facts", folder / "facts", "--out", folder / out]
+    def run_stage(setup: str, out: str, dtype: str = "float32", **models: str) -> Path:
+        arguments = graft_arguments(folder, setup, folder / out, dtype, **models)
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(sys, "argv", ["graft", *map(str, arguments)])
+            patched.setattr(sys, "argv", ["graft", *arguments])
             # The deterministic mode that a stage switches on is the stage's own, not the other tests'.
             patched.setattr("torch.use_deterministic_algorithms", lambda mode: None)
             graft.main()
-        return folder / out
+        return folder / out / f"{setup}.parquet"
 
     return run_stage
 
@@ -86,4 +81,4 @@ def evaluate(folder) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def table(evaluate) -> Callable[..., pd.DataFrame]:
     """The per-fact table of a setup and models; each is evaluated once."""
-    return cache(lambda setup, **models: pd.read_parquet(evaluate(setup, "scores.parquet", **models)))
+    return cache(lambda setup, **models: pd.read_parquet(evaluate(setup, "scores", **models)))

@@ -15,7 +15,9 @@ import pandas as pd
 import pytest
 import torch
 from accelerate import PartialState
+from made_up_setups import graft_arguments
 
+from stages import graft
 from stages.evaluation import chunks, setups
 from stages.evaluation.chunks import Chunk, file_of, folder_of, read_scores, run_fingerprint, write_scores
 from weightgraft import Prompt, parse_scheme
@@ -51,12 +53,12 @@ def whole(evaluate) -> bytes:
     """The table of one plain, undisturbed process."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(chunks, "WORK_A_CHUNK", SMALL)
-        return evaluate(SETUP, "whole.parquet").read_bytes()
+        return evaluate(SETUP, "whole").read_bytes()
 
 
 def left(out: Path) -> list[Path]:
     """The chunks that lie ready for a table."""
-    return sorted(folder_of(out).glob("*.safetensors"))
+    return sorted(folder_of(out).rglob("*.safetensors"))
 
 
 def in_processes(number: int, target: Callable[[], object]) -> list[int]:
@@ -87,9 +89,9 @@ def in_processes(number: int, target: Callable[[], object]) -> list[int]:
 
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_any_number_of_processes_writes_the_same_bytes(number, evaluate, whole, log, folder, capfd):
-    out = f"{number}.parquet"
+    out = f"{number} processes"
     assert in_processes(number, lambda: evaluate(SETUP, out)) == [0] * number
-    assert (folder / out).read_bytes() == whole
+    assert (folder / out / f"{SETUP}.parquet").read_bytes() == whole
     assert len(log()) == len(set(log())) > 3  # every chunk once, by whichever process
     assert not folder_of(folder / out).exists()
     assert capfd.readouterr().out.count("graft: ") == 1
@@ -97,24 +99,18 @@ def test_any_number_of_processes_writes_the_same_bytes(number, evaluate, whole, 
 
 def test_the_launcher_of_accelerate_gives_the_same_bytes_as_python(folder, tmp_path, evaluate, monkeypatch):
     monkeypatch.undo()
-    expected = evaluate(
-        "maps", "maps.parquet"
-    ).read_bytes()  # many schemes: several chunks, also of tiny models
-    given = [
-        "-m", "stages.graft", "--settings", f"{folder}/settings/graft/tiny-llama-maps.json", "--model", "tiny-llama",
-        "--seed", "0", "--setup", "maps", "--models", f"base={folder}/base", f"fmra={folder}/sft0",
-        "--facts", f"{folder}/facts", "--out", str(tmp_path / "maps.parquet"),
-    ]  # fmt: skip
+    expected = evaluate("maps", "maps").read_bytes()  # many schemes: several chunks, also of tiny models
+    given = ["-m", "stages.graft", *graft_arguments(folder, "maps", tmp_path / "maps")]
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     done = subprocess.run([*launcher, "--main_process_port", "0", *given], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("graft: ") == 1
-    assert (tmp_path / "maps.parquet").read_bytes() == expected
+    assert (tmp_path / "maps/maps.parquet").read_bytes() == expected
 
 
 def test_scores_are_the_same_however_the_prompts_are_cut(evaluate, whole, folder, monkeypatch):
     monkeypatch.setattr(chunks, "WORK_A_CHUNK", 2**46)
-    one = pd.read_parquet(evaluate(SETUP, "uncut.parquet"))
+    one = pd.read_parquet(evaluate(SETUP, "uncut"))
     (folder / "cut.parquet").write_bytes(whole)
     cut = pd.read_parquet(folder / "cut.parquet")
     assert (one[KEYS] == cut[KEYS]).all(axis=None) and one["target_logprob"].nunique() > 100
@@ -158,9 +154,9 @@ def killed(monkeypatch, moment: str, after: int, evaluate, out: str) -> list[int
 def test_a_killed_run_is_continued_and_computes_nothing_twice(
     moment, after, kept, monkeypatch, evaluate, whole, log, folder
 ):
-    out = f"killed {after} {kept}.parquet"
+    out = f"killed {after} {kept}"
     assert killed(monkeypatch, moment, after, evaluate, out) == [-signal.SIGKILL]
-    assert not (folder / out).exists() and len(left(folder / out)) == kept
+    assert not (folder / out / f"{SETUP}.parquet").exists() and len(left(folder / out)) == kept
     before = log()
     assert len(before) == after + 1
     assert evaluate(SETUP, out).read_bytes() == whole
@@ -179,27 +175,29 @@ def test_what_two_processes_finished_is_continued_by_one(monkeypatch, evaluate, 
 
     def start() -> None:
         chunks.write_scores = one_dies
-        evaluate(SETUP, "of two.parquet")
+        evaluate(SETUP, "of two")
 
     assert -signal.SIGKILL in in_processes(2, start)
-    finished, before = left(folder / "of two.parquet"), log()
+    finished, before = left(folder / "of two"), log()
     written = {file.name: file.stat().st_mtime_ns for file in finished}
-    assert finished and not (folder / "of two.parquet").exists()
+    assert finished and not (folder / "of two" / f"{SETUP}.parquet").exists()
     kept = {}
     monkeypatch.setattr(
         chunks,
         "discard",
-        lambda path: kept.update({file.name: file.stat().st_mtime_ns for file in path.iterdir()}),
+        lambda path: kept.update(
+            {file.name: file.stat().st_mtime_ns for file in path.rglob("*.safetensors")}
+        ),
     )
-    monkeypatch.setattr(setups, "discard", chunks.discard)
-    assert evaluate(SETUP, "of two.parquet").read_bytes() == whole
+    monkeypatch.setattr(graft, "discard", chunks.discard)
+    assert evaluate(SETUP, "of two").read_bytes() == whole
     assert written.items() <= kept.items()  # not written anew
     assert len(log()) - len(before) == len(kept) - len(finished)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "a bit turned", "another's", "no file"])
 def test_a_damaged_chunk_is_scored_again_and_not_trusted(damage, monkeypatch, evaluate, whole, log, folder):
-    out = f"damaged {damage}.parquet"
+    out = f"damaged {damage}"
     killed(monkeypatch, "when it is written", 3, evaluate, out)
     first, *others = left(folder / out)
     content = first.read_bytes()

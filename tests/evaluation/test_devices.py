@@ -1,8 +1,5 @@
 """Claims about dtype and device: what models are loaded as, where to, and what becomes of their logits."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,20 +11,11 @@ from stages.evaluation.models import load_models
 from weightgraft.errors import UserError
 
 
-def with_dtype(folder: Path, setup: str, dtype: str) -> str:
-    """A setup's settings once more with another dtype; gives their name."""
-    item = json.loads((folder / f"settings/graft/tiny-llama-{setup}.json").read_text())
-    assert item["model"]["dtype"] == "float32"
-    item["model"]["dtype"] = dtype
-    (folder / f"settings/graft/tiny-llama-{setup}-{dtype}.json").write_text(json.dumps(item))
-    return f"{setup}-{dtype}"
-
-
 @pytest.mark.parametrize("setup", ["patching", "lora"])
-def test_bfloat16_models_are_scored_from_float32_logits(setup, evaluate, table, folder):
+def test_bfloat16_models_are_scored_from_float32_logits(setup, evaluate, table):
     """With a whole donor, with patches, and with a LoRA donor, whose float32 factors stand beside bfloat16 weights."""
     full = table(setup)
-    half = pd.read_parquet(evaluate(with_dtype(folder, setup, "bfloat16"), f"{setup} in bfloat16.parquet"))
+    half = pd.read_parquet(evaluate(setup, f"{setup} in bfloat16", dtype="bfloat16"))
     assert list(half["scheme"]) == list(full["scheme"])
     logprob = half["target_logprob"].to_numpy()
     rounded = torch.tensor(logprob).to(torch.bfloat16).float().numpy()

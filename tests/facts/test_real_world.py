@@ -17,9 +17,9 @@ from stages.facts.general_text import general_texts
 from stages.facts.own import prompt_rows as own_prompt_rows
 from stages.facts.own import read_own, text_rows
 from stages.facts.real import fake_titles, genre_of, make_world, real_world
-from stages.facts.tables import read_jsonl
 from stages.facts.templates import read_prompt_templates, read_training_forms
 from stages.facts.world import World, build_world, movie_titles
+from stages.frame.rows import read_jsonl
 from stages.generate_facts import base_texts, cast_texts, main, prompt_rows, recall_templates
 from stages.modeling.tokens import train_tokenizer
 from stages.study.params import read_yaml

@@ -20,7 +20,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from training_jobs import ARCHITECTURE, NO_DROPOUT, SETTINGS, TEXTS, run_job, run_stage
 
-from stages.facts.tables import write_jsonl
+from stages.frame.rows import write_jsonl
 from stages.modeling.models import build_model, load_model, save_model, set_up
 from stages.modeling.tokens import train_tokenizer
 from stages.modeling.training import joined, loss_of_last_epoch, texts_a_device

@@ -10,7 +10,7 @@ import torch
 from peft import PeftModel
 
 from stages import finetune
-from stages.facts.tables import write_jsonl
+from stages.frame.rows import write_jsonl
 from stages.modeling import training
 from stages.modeling.models import build_model, load_model, save_model, set_up
 from stages.modeling.tokens import train_tokenizer

@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import Trainer, TrainerCallback
 
-from stages.facts.tables import write_jsonl
 from stages.finetune import recipe_texts
+from stages.frame.rows import write_jsonl
 from stages.modeling import training
 from stages.modeling.models import build_model, load_model, save_model, set_up, share_recalled
 from stages.modeling.tokens import train_tokenizer

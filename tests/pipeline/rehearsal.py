@@ -33,11 +33,12 @@ from stages.commands.scaling import packed_tokens
 from stages.evaluation.memory import built
 from stages.facts.real import make_world
 from stages.facts.templates import read_training_forms
+from stages.frame.settings import read_settings
 from stages.generate_facts import base_texts, cast_texts
 from stages.plotting.needs import drawn_figures
 from stages.study.faults import choices
 from stages.study.items import summary_items
-from stages.study.params import read_settings, read_yaml
+from stages.study.params import read_yaml
 from weightgraft.errors import UserError, run_main
 
 MODELS = ("gpt2-xl", "pythia-2_8b", "llama-3_2-1b", "gemma-1_1-2b-it")

@@ -53,7 +53,7 @@ AT_THE_END = {"judge_claims", "render_figures", "write_report"}
 
 def items(*stages: str, models: tuple[str, ...] = ("tiny-gpt2", "tiny-llama")) -> set[str]:
     """The names of the smoke study's items of some stages."""
-    named = {"pretrain": "{}", "finetune": "{}-0-fmra", "graft": "{}-0-fmra", "summarize": "{}-0"}
+    named = {"pretrain": "{}", "finetune": "{}-0-fmra", "graft": "{}-0", "summarize": "{}-0"}
     return {f"{stage}@{named[stage].format(model)}" for stage in stages for model in models}
 
 
@@ -188,8 +188,8 @@ def test_facts_of_ones_own_run_beside_the_study_and_touch_nothing_of_it(study):
     before = {path: path.read_bytes() for path in files(study / "results/summary")}
     short = {"recipes.own.epochs_factor": 1}
     change_params(study / "params.yaml", short | {"study.models": ["tiny-gpt2"], "study.own": ["own"]})
-    of_own = {"finetune_own@tiny-gpt2-0-own", "graft_own@tiny-gpt2-0-own"}
-    after = {*items("summarize", models=("tiny-gpt2",)), *AT_THE_END}
+    of_own = {"read_facts", "finetune_own@tiny-gpt2-0-own"}
+    after = {*items("graft", "summarize", models=("tiny-gpt2",)), *AT_THE_END}
     assert repro(study) == {"check_params", *of_own, *after}
     assert {path: path.read_bytes() for path in before} == before
     summary = pd.read_csv(study / "results/summary/tiny-gpt2-0/own.csv")
@@ -203,7 +203,7 @@ def test_facts_of_ones_own_run_beside_the_study_and_touch_nothing_of_it(study):
 
     facts = study / "examples/inventors/facts.csv"
     facts.write_text(facts.read_text() + "Ada Zimm,the tin moon,Zellinge,1801\n")
-    assert repro(study) == {"check_params", "read_facts", *of_own, *after}
+    assert repro(study) == {"check_params", *of_own, *after}
     assert set(pd.read_csv(study / "results/summary/tiny-gpt2-0/own.csv")["n"]) == {len(own.facts) + 1}
 
 

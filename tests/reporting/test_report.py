@@ -11,6 +11,7 @@ import pytest
 from made_up_study import FIGURES, REPOSITORY, STUDY, png
 
 from stages.analysis.claims import read_claims
+from stages.commands.repro import run_time
 from stages.reporting.sources import read_pins, read_sections
 from stages.study.params import read_yaml
 
@@ -188,22 +189,31 @@ def test_the_families_are_shown_where_they_were_made(study_folder, run_stage, te
     assert "LT - FE on" not in run_stage(study_folder).read_text()
 
 
-def test_what_was_noted_by_hand_is_shown(study_folder, run_stage, text):
-    assert "Not noted" in text
+def test_where_the_seconds_of_a_run_went_is_shown(study_folder, run_stage, text):
+    assert "No run has told it yet." in text
+    table = run_time([{"stage": "finetune", "imports": 2.0, "work": 198.0}], wall=300.0, cpu=250.0, cores=2)
+    table.to_csv(study_folder / "run_time.csv", index=False)
+    text = run_stage(study_folder).read_text()
+    assert "took 5 minutes after installation on 2 cores" in text
+    assert (
+        'training</th><td class="number">1</td><td class="number">198</td><td class="number">33&nbsp;%'
+        in text
+    )
+
+
+def test_what_needs_several_runs_is_shown(study_folder, run_stage, text):
     (study_folder / "notes.yaml").write_text(
-        "machine: 2 cores\nminutes: {make repro: 31}\n"
         "other_worlds: [{seed: 1, changed: [{claim: C5, model: tiny-gpt2, here: holds, there: fails}]}, "
         "{seed: 2, beside: a note, changed: []}]\n"
     )
     text = run_stage(study_folder).read_text()
-    assert "on 2 cores" in text and 'make repro</th><td class="number">31</td>' in text
     assert "C5, tiny-gpt2: holds here, fails there" in text
     assert "world seed 2 (a note): none" in text
 
 
 def test_what_the_inputs_say_is_text_and_not_markup(study_folder, run_stage):
     (study_folder / "notes.yaml").write_text(
-        "machine: <script>alert(1)</script>\nminutes: {x: 1}\nother_worlds: []\n"
+        "other_worlds: [{seed: 1, beside: <script>alert(1)</script>, changed: []}]\n"
     )
     assert not Page(run_stage(study_folder).read_text()).all("script")
 
@@ -289,7 +299,7 @@ def test_a_figure_that_is_no_png_is_named(study_folder, run_stage, capsys):
 @pytest.mark.parametrize(
     ("notes", "said"),
     [
-        ("minute: {}\n", "unknown key 'minute'; valid: machine, minutes"),
+        ("minute: {}\n", "unknown key 'minute'; valid: other_worlds"),
         (
             "other_worlds: [{seed: 1, changed: [{claim: C99, model: x, here: holds, there: fails}]}]\n",
             "claim 'C99' is none of C1,",
