@@ -9,7 +9,7 @@ from typing import Any
 from stages.study.params import read_yaml
 from weightgraft.errors import UserError
 
-CODE = "stages/"
+CODE = ("stages/", "weightgraft/")
 SETTINGS = "runs/settings/"
 
 
@@ -35,26 +35,39 @@ def producer(lock: Mapping[str, Mapping], path: str) -> str | None:
     return None
 
 
-def recorded_md5(lock: Mapping[str, Mapping], path: str) -> str | None:
-    """The md5 of an output as dvc.lock has it; None where it has none."""
+def recorded(lock: Mapping[str, Mapping], path: str) -> tuple[str, str] | None:
+    """(the output that a path is, or is in, its md5 as dvc.lock has it); None where it is in none."""
     name = producer(lock, path)
-    return lock[name]["outs"].get(path) if name else None
+    outs = lock[name]["outs"] if name else {}
+    return next(((out, md5) for out, md5 in outs.items() if path == out or path.startswith(f"{out}/")), None)
 
 
 def upstream(lock: Mapping[str, Mapping], path: str) -> Iterator[str]:
-    """The stage that wrote a path, then those that wrote what it read, and so on; each once, nearest first."""
+    """The stages that wrote a path, or what is in it, then those that wrote what these read, and so on; each once, nearest
+    first."""
     waiting, seen = [path], set()
     while waiting:
-        name = producer(lock, waiting.pop(0))
-        if name is None or name in seen:
-            continue
-        seen.add(name)
-        yield name
-        waiting += [dep for dep in lock[name]["deps"] if not dep.startswith((CODE, SETTINGS))]
+        read = waiting.pop(0)
+        inside = (
+            name for name, stage in lock.items() if any(out.startswith(f"{read}/") for out in stage["outs"])
+        )
+        for name in (producer(lock, read), *inside):
+            if name is None or name in seen:
+                continue
+            seen.add(name)
+            yield name
+            waiting += [dep for dep in lock[name]["deps"] if not dep.startswith((*CODE, SETTINGS))]
 
 
 def file_md5(path: Path) -> str:
     return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def folder_md5(path: Path) -> str:
+    """A folder's md5 as DVC makes it: of the list of its files and their md5s."""
+    files = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
+    listed = [{"md5": file_md5(files[name]), "relpath": name} for name in sorted(files)]
+    return hashlib.md5(json.dumps(listed, sort_keys=True).encode()).hexdigest() + ".dir"
 
 
 def digest(values: Any) -> str:
@@ -64,11 +77,13 @@ def digest(values: Any) -> str:
 
 
 def state(lock: Mapping[str, Mapping], path: Path) -> str:
-    """A file's md5 in dvc.lock, and whether the file that is here is that one."""
-    recorded = recorded_md5(lock, path.as_posix())
-    if recorded is None:
+    """A file's md5 in dvc.lock, or that of the folder it was written with, and whether what is here is that."""
+    found = recorded(lock, path.as_posix())
+    if found is None:
         return "not in dvc.lock: run dvc repro"
+    out, md5 = found
+    what = "" if out == path.as_posix() else f"in {out}, "
     if not path.is_file():
-        return f"md5 {recorded} (not here: dvc repro makes it)"
-    here = file_md5(path)
-    return f"md5 {recorded}" + ("" if here == recorded else f" in dvc.lock, BUT {here} here: run dvc repro")
+        return f"{what}md5 {md5} (not here: dvc repro makes it)"
+    here = folder_md5(Path(out)) if what else file_md5(path)
+    return f"{what}md5 {md5}" + ("" if here == md5 else f" in dvc.lock, BUT {here} here: run dvc repro")

@@ -23,7 +23,7 @@ from stages.analysis.provenance import (
     file_md5,
     producer,
     read_lock,
-    recorded_md5,
+    recorded,
     state,
     upstream,
 )
@@ -137,19 +137,24 @@ def stage_lines(lock: Mapping[str, Mapping], path: Path) -> list[str]:
         for dep, md5 in stage["deps"].items():
             if dep in code:
                 continue
-            now = recorded_md5(lock, dep)
-            changed = f", BUT {producer(lock, dep)} has since written {now}: run dvc repro"
-            lines.append(f"  read   {dep}  md5 {md5}" + (changed if now not in (None, md5) else ""))
+            found = recorded(lock, dep)
+            changed = found is not None and found[0] == dep and found[1] != md5
+            since = (
+                f", BUT {producer(lock, dep)} has since written {found[1]}: run dvc repro"
+                if changed and found
+                else ""
+            )
+            lines.append(f"  read   {dep}  md5 {md5}{since}")
             if dep.startswith(SETTINGS):
                 lines += setting_lines(Path(dep), md5)
     return lines
 
 
-def setting_lines(path: Path, recorded: str) -> list[str]:
+def setting_lines(path: Path, md5: str) -> list[str]:
     """The values in an item's file of settings, if it is the one that the item was made with."""
     if not path.is_file():
         return ["    (not here: dvc repro check_params makes it)"]
-    if file_md5(path) != recorded:
+    if file_md5(path) != md5:
         return ["    (another one is here: params.yaml has changed; run dvc repro)"]
     return [f"    {key} = {shortened(value)}" for key, value in read_settings(path).items()]
 
@@ -185,7 +190,8 @@ def trace_figure(name: str) -> list[str]:
     figure = figures[name]
     lock = read_lock(Path("dvc.lock"))
     experiments, setups = DRAWN_FROM[figure["draws"]], setups_of(figure)
-    drawn = f"folder's md5 {recorded_md5(lock, 'figures')}"
+    found = recorded(lock, "figures")
+    drawn = f"folder's md5 {found[1] if found else None}"
     lines = [f"figure    figures/{name}.png and .svg ({drawn}): {json.dumps(figure)}"]
     for model, seed, setup in summary_items(load_section("study")):
         if setup not in setups:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from closure import ROOT
 from made_up_scores import table_of
 
+from stages.analysis.provenance import folder_md5, read_lock, recorded
 from stages.analysis.summary import summarize
 from stages.commands.trace import main
 from weightgraft.errors import run_main
@@ -31,16 +33,20 @@ schema: '2.0'
 stages:
   pretrain@tiny-gpt2:
     cmd: a
-    deps: [{{path: runs/settings/pretrain/tiny-gpt2.json, md5: {own}}}, {{path: stages/grafting, md5: ddd.dir}}]
+    deps: [{{path: runs/settings/pretrain/tiny-gpt2.json, md5: {own}}}, {{path: stages/modeling, md5: ddd.dir}}]
     outs: [{{path: runs/pretrain/tiny-gpt2, md5: aaa.dir}}]
-  graft@tiny-gpt2-0-fmra:
+  finetune@tiny-gpt2-0-fmra:
+    cmd: f
+    deps: [{{path: runs/pretrain/tiny-gpt2, md5: {base}}}, {{path: stages/finetune.py, md5: ccc}}]
+    outs: [{{path: runs/finetune/tiny-gpt2-0/fmra, md5: bbb.dir}}]
+  graft@tiny-gpt2-0:
     cmd: b
-    deps: [{{path: runs/pretrain/tiny-gpt2, md5: {base}}}, {{path: stages/graft.py, md5: ccc}}]
-    outs: [{{path: runs/graft/tiny-gpt2-0/fmra.parquet, md5: {table}}}]
-  summarize@tiny-gpt2-0-fmra:
+    deps: [{{path: runs/finetune/tiny-gpt2-0, md5: ggg.dir}}, {{path: weightgraft/engine, md5: eee.dir}}]
+    outs: [{{path: runs/graft/tiny-gpt2-0, md5: {table}}}]
+  summarize@tiny-gpt2-0:
     cmd: c
-    deps: [{{path: runs/graft/tiny-gpt2-0/fmra.parquet, md5: {table}}}]
-    outs: [{{path: results/summary/tiny-gpt2-0/fmra.csv, md5: {summary}}}]
+    deps: [{{path: runs/graft/tiny-gpt2-0, md5: {table}}}]
+    outs: [{{path: results/summary/tiny-gpt2-0, md5: {summary}}}]
   render_figures:
     cmd: d
     outs: [{{path: figures, md5: fff.dir}}]
@@ -69,7 +75,7 @@ def trace(tmp_path, monkeypatch, capsys):
     summarize(scores, resamples=200, seed=0).to_csv(SUMMARY, index=False, float_format="%.6g")
     Path("params.yaml").write_text(PARAMS)
     SETTINGS.write_text('{"model": {"family": "gpt2"}}')
-    hashes = {"table": md5(TABLE), "summary": md5(SUMMARY), "own": md5(SETTINGS)}
+    hashes = {"table": folder_md5(TABLE.parent), "summary": folder_md5(SUMMARY.parent), "own": md5(SETTINGS)}
     Path("dvc.lock").write_text(LOCK.format(**hashes, base="aaa.dir"))
 
     def run(*flags: str) -> str:
@@ -82,7 +88,8 @@ def trace(tmp_path, monkeypatch, capsys):
 
 def test_a_number_is_traced_to_summary_facts_model_and_settings(trace):
     text = trace(*NUMBER)
-    assert f"{SUMMARY}  md5 {md5(SUMMARY)}\n" in text and f"{TABLE}  md5 {md5(TABLE)}\n" in text
+    for path in (SUMMARY, TABLE):
+        assert f"{path}  in {path.parent}, md5 {folder_md5(path.parent)}\n" in text
     assert "20 rows of FE on 20 facts" in text
     given, again = (
         line.split(", n =")[0].split(": ")[-1].strip() for line in text.splitlines() if "n = 20" in line
@@ -96,8 +103,9 @@ def test_a_number_is_traced_to_summary_facts_model_and_settings(trace):
         assert word in text
     made = [line for line in text.splitlines() if ": code " in line]
     assert [line.split(":")[0].strip() for line in made] == [
-        "summarize@tiny-gpt2-0-fmra",
-        "graft@tiny-gpt2-0-fmra",
+        "summarize@tiny-gpt2-0",
+        "graft@tiny-gpt2-0",
+        "finetune@tiny-gpt2-0-fmra",
         "pretrain@tiny-gpt2",
     ]
 
@@ -107,13 +115,13 @@ def test_what_was_changed_since_is_said(trace):
         SUMMARY.read_text().replace("FE,recovered_logprob,20,0.", "FE,recovered_logprob,20,0.1")
     )
     text = trace(*NUMBER)
-    assert f"in dvc.lock, BUT {md5(SUMMARY)} here" in text and "NOT THE SAME" in text
+    assert f"in dvc.lock, BUT {folder_md5(SUMMARY.parent)} here" in text and "NOT THE SAME" in text
     Path("dvc.lock").write_text(
         Path("dvc.lock")
         .read_text()
         .replace(
-            "runs/pretrain/tiny-gpt2, md5: aaa.dir}]\n  graft",
-            "runs/pretrain/tiny-gpt2, md5: eee.dir}]\n  graft",
+            "runs/pretrain/tiny-gpt2, md5: aaa.dir}]\n  finetune",
+            "runs/pretrain/tiny-gpt2, md5: eee.dir}]\n  finetune",
         )
     )
     assert "pretrain@tiny-gpt2 has since written eee.dir" in trace(*NUMBER)
@@ -123,7 +131,7 @@ def test_what_was_changed_since_is_said(trace):
 
 
 def test_without_the_table_its_hash_is_still_told(trace):
-    recorded = md5(TABLE)
+    recorded = folder_md5(TABLE.parent)
     TABLE.unlink()
     text = trace(*NUMBER)
     assert f"md5 {recorded} (not here" in text and "recomputed" not in text
@@ -131,7 +139,7 @@ def test_without_the_table_its_hash_is_still_told(trace):
 
 def test_a_figure_is_traced_to_its_rows(trace):
     text = trace("--figure", "figure2")
-    assert f"{SUMMARY}  md5 {md5(SUMMARY)}" in text and "fff.dir" in text
+    assert f"{SUMMARY}  in {SUMMARY.parent}, md5 {folder_md5(SUMMARY.parent)}" in text and "fff.dir" in text
     assert "positions, headline: 3 rows: PRE, SFT, FE" in text and "positions, qa: 3 rows" in text
 
 
@@ -152,3 +160,10 @@ def test_an_unknown_name_ends_in_one_line(trace, capsys, flags, words):
         trace(*flags)
     error = capsys.readouterr().err.strip()
     assert "\n" not in error and all(word in error for word in words), error
+
+
+def test_the_md5_of_a_folder_is_dvcs_own():
+    """Of a folder of the committed lock, with files in folders."""
+    lock = read_lock(ROOT / "dvc.lock")
+    found = recorded(lock, "figures")
+    assert found == ("figures", folder_md5(ROOT / "figures"))
