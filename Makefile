@@ -37,8 +37,7 @@ test: $(READY)  ## formatting, lint, types and tests
 
 figures: check  ## redraw the figures and the report from the committed summaries, without training
 	dvc repro --single-item check_params
-	dvc repro --single-item --force render_figures
-	dvc repro --single-item --force write_report
+	dvc repro --single-item --force render_figures write_report
 
 bench: $(READY)  ## times, memory and bfloat16 of the engine, in results/bench; SIZE=gpt2-xl for the big one
 	python -m stages.commands.bench --out results/bench --size $(SIZE)

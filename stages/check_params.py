@@ -107,10 +107,10 @@ def check_study(params: Params) -> None:
                 f"study.new_form.models: {name!r} has base_forms 'all'; in the new-form condition it is 'article'"
             )
     for name in (*study.models, *new_form.models):
-        trained, early = params.models[name].pretrain, params.pretrain.early_epoch
-        if trained and early >= trained.num_train_epochs:
+        own, early = params.models[name].pretrain, params.pretrain.early_epoch
+        if own and early >= own.num_train_epochs:
             raise UserError(
-                f"pretrain.early_epoch is {early}; models.{name} is pretrained for {trained.num_train_epochs} epochs"
+                f"pretrain.early_epoch is {early}; models.{name} is pretrained for {own.num_train_epochs} epochs"
             )
 
 

@@ -5,14 +5,19 @@ Where study.own asks for none it writes empty files, so that the stages behind i
 
 import argparse
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
-from stages.facts.own import fact_rows, prompt_rows, read_own, text_rows
+from stages.facts.own import OwnFacts, fact_rows, prompt_rows, read_own, text_rows
 from stages.frame.rows import write_jsonl
 from stages.frame.settings import read_settings
 from stages.frame.timing import run_stage
 
-PARTS = ("facts", "texts", "prompts")
+PARTS: dict[str, Callable[[OwnFacts], list]] = {
+    "facts": fact_rows,
+    "texts": text_rows,
+    "prompts": prompt_rows,
+}
 
 
 def main() -> None:
@@ -30,8 +35,8 @@ def main() -> None:
         return
     folder = Path(item["read_facts"]["folder"])
     own = read_own(folder)
-    for name, rows in zip(PARTS, (fact_rows(own), text_rows(own), prompt_rows(own)), strict=True):
-        write_jsonl(args.out / f"{name}/own.jsonl", rows)
+    for name, rows_of in PARTS.items():
+        write_jsonl(args.out / f"{name}/own.jsonl", rows_of(own))
     splits = Counter(prompt.template_split for prompt in own.prompts)
     told = ", ".join(f"{count} {split}" for split, count in splits.items())
     print(

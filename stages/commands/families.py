@@ -4,7 +4,6 @@ In a throw-away copy of the repository (quick.py), which shares the cache; the r
 """
 
 import argparse
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from stages.analysis.summary import paired_difference, summarize
-from stages.commands.quick import NOTHING_MORE, dvc, make_copy
+from stages.commands.quick import NOTHING_MORE, make_copy, repro
 from stages.plotting.layout import reference_entry
 from stages.plotting.style import bar_look, figure_width, save_figure
 from stages.study.params import load_section
@@ -89,9 +88,7 @@ def main() -> None:
     source, copy = Path.cwd(), args.copy.resolve()
     changes = NOTHING_MORE | {"study.models": [*models], "study.recipes": [RECIPE]}
     make_copy(source, copy, changes, cache=source / ".dvc/cache")
-    done = dvc(copy, "repro", "graft")
-    if done.returncode:
-        sys.exit(done.returncode)
+    repro(copy, "graft")
     bootstrap = {key: load_section("summarize")[key] for key in ("resamples", "seed")}
     table = balances(copy / "runs/graft", models, bootstrap)
     args.out.mkdir(parents=True, exist_ok=True)

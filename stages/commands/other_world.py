@@ -5,14 +5,13 @@ in data/report_notes.yaml, for the report.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import pandas as pd
 from ruamel.yaml import YAML
 
 from stages.analysis.verdicts import fragile
-from stages.commands.quick import dvc, make_copy
+from stages.commands.quick import make_copy, repro
 from stages.study.params import load_section
 from weightgraft.errors import UserError, run_main
 
@@ -57,9 +56,7 @@ def main() -> None:
     copy = (args.copy or Path(f".world-{args.seed}")).resolve()
     if args.verdicts is None:
         make_copy(source, copy, {"generate_facts.seed": args.seed}, cache=source / ".dvc/cache")
-        done = dvc(copy, "repro", "judge_claims")
-        if done.returncode:
-            sys.exit(done.returncode)
+        repro(copy, "judge_claims")
     here, there = (
         read_verdicts(Path("results/verdicts")),
         read_verdicts(args.verdicts or copy / "results/verdicts"),

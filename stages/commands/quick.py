@@ -80,6 +80,15 @@ def dvc(copy: Path, *arguments: str, **options: Any) -> subprocess.CompletedProc
     return subprocess.run(["dvc", *arguments], cwd=copy, env=environment_of(copy), text=True, **options)
 
 
+def repro(copy: Path, *only: str) -> None:
+    """Run the copy's study on all cores (repro.py); only: stages, just these and what they need. Ends the process if it fails."""
+    recover(copy)
+    command = [sys.executable, "-m", "stages.commands.repro", *(["--only", *only] if only else [])]
+    done = subprocess.run(command, cwd=copy, env=environment_of(copy))
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
 def make_copy(source: Path, copy: Path, changes: Mapping[str, Any], cache: Path) -> None:
     """A copy of the repository with changed params and a DVC project of its own."""
     copy_repository(source, copy)
@@ -109,9 +118,7 @@ def main() -> None:
         folder = {"read_facts.folder": str(read_own(args.own).folder.resolve())}
         changes |= folder | {"study.recipes": [], "study.own": ["own"]}
     make_copy(source, copy, changes, cache=source / ".dvc/cache")
-    done = dvc(copy, "repro")
-    if done.returncode:
-        sys.exit(done.returncode)
+    repro(copy)
     facts = f"the facts of {args.own}" if args.own else args.recipe
     print(f"quick: {args.model} on {facts}: the figures are in {args.copy}/figures")
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,9 +48,9 @@ def stage_of(item: str) -> str:
     return next((kind for kind in KINDS if name == kind or name.startswith(f"{kind}_")), name)
 
 
-def stale_items(folder: Path) -> dict[str, set[str]]:
+def stale_items(folder: Path, only: Iterable[str] = ()) -> dict[str, set[str]]:
     """The items that may have to run, in the pipeline's order, each with those of them that it waits for: whatever has changed,
-    and all that depends on it."""
+    and all that depends on it. only: stages; where there are some, just their items and what these need."""
     with Repo(str(folder)) as repo:
         changed = set(repo.status())
         graph = networkx.DiGraph()  # an edge leads to what is waited for
@@ -60,6 +60,8 @@ def stale_items(folder: Path) -> dict[str, set[str]]:
             (stage.addressing, before.addressing) for stage, before in repo.index.graph.edges
         )
     stale = changed.union(*(networkx.ancestors(graph, item) for item in changed & {*graph}))
+    if wanted := {item for item in graph if stage_of(item) in {*only}}:
+        stale &= wanted.union(*(networkx.descendants(graph, item) for item in wanted))
     ordered = reversed(list(networkx.topological_sort(graph)))
     return {item: stale & networkx.descendants(graph, item) for item in ordered if item in stale}
 
@@ -134,7 +136,7 @@ def run_time(times: Iterable[Mapping], wall: float, cpu: float, cores: int) -> p
     Columns: kind, starts (processes of it), cpu_seconds, share (of cores x wall), cores, wall_seconds, processor. What no
     stage told is DVC's own; what no process used is idle.
     """
-    seconds: Counter[str] = Counter()
+    seconds: defaultdict[str, float] = defaultdict(float)
     starts: Counter[str] = Counter()
     for told in times:
         kind = KINDS.get(told["stage"], "facts and checks")
@@ -142,8 +144,8 @@ def run_time(times: Iterable[Mapping], wall: float, cpu: float, cores: int) -> p
         seconds["importing libraries"] += told["imports"]
         starts[kind] += 1
     starts["importing libraries"] = starts.total()
-    seconds["DVC itself"] = max(0.0, cpu - seconds.total())
-    seconds["idle cores"] = max(0.0, cores * wall - seconds.total())
+    seconds["DVC itself"] = max(0.0, cpu - sum(seconds.values()))
+    seconds["idle cores"] = max(0.0, cores * wall - sum(seconds.values()))
     rows = [
         {
             "kind": kind,
@@ -151,7 +153,7 @@ def run_time(times: Iterable[Mapping], wall: float, cpu: float, cores: int) -> p
             "cpu_seconds": round(amount),
             "share": round(amount / (cores * wall), 3),
         }
-        for kind, amount in seconds.most_common()
+        for kind, amount in sorted(seconds.items(), key=lambda one: -one[1])
     ]
     return pd.DataFrame(rows).assign(cores=cores, wall_seconds=round(wall), processor=processor())
 
@@ -167,6 +169,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--jobs", type=int, default=2, help="items that run side by side")
+    parser.add_argument("--only", nargs="+", default=[], help="stages: just these, and what they need")
     parser.add_argument("--out", type=Path, default=Path("results/run_time.csv"))
     args = parser.parse_args()
     start = time.monotonic()
@@ -178,7 +181,7 @@ def main() -> None:
     )
     if first.returncode:
         sys.exit(first.returncode)
-    waits = stale_items(Path.cwd())
+    waits = stale_items(Path.cwd(), args.only)
     trained = {item for item in waits if stage_of(item) in TRAINS}
     run_items(
         {item: before for item, before in waits.items() if item != LAST},
@@ -191,7 +194,8 @@ def main() -> None:
         table = run_time(times, time.monotonic() - start, cpu_seconds(), cores)
         table.to_csv(args.out, index=False, lineterminator="\n")
         print(f"repro: {args.out}: {table['wall_seconds'].iloc[0] / 60:.1f} minutes on {cores} cores")
-    sys.exit(subprocess.run(["dvc", "repro"]).returncode)
+    if not args.only:
+        sys.exit(subprocess.run(["dvc", "repro"]).returncode)
 
 
 def all_training() -> list[str]:
