@@ -5,7 +5,6 @@ from collections import Counter
 from pathlib import Path
 
 import pandas as pd
-from tqdm import tqdm
 
 from stages.analysis.claims import Claims, read_claims
 from stages.analysis.tables import read_scores
@@ -13,6 +12,7 @@ from stages.analysis.verdicts import ALL, judge
 from stages.study.items import summary_items
 from stages.study.params import read_settings
 from weightgraft.errors import UserError, run_main
+from weightgraft.progress import bar
 
 
 def read_published(folder: Path, claims: Claims) -> dict[str, pd.DataFrame]:
@@ -68,10 +68,8 @@ def main() -> None:
         for (model, seed), names in setups.items()
     }
     judged = {}
-    with tqdm(
-        tables.items(), unit="model", desc="judge_claims"
-    ) as bar:  # closed, also by an error, before that is told
-        for (model, seed), of_model in bar:
+    with bar("judge_claims", len(tables), "models and seeds") as shown:
+        for (model, seed), of_model in tables.items():
             judged[model, seed] = judge(
                 claims,
                 of_model,
@@ -80,6 +78,7 @@ def main() -> None:
                 counterpart=item["counterparts"].get(model),
                 **item["judge_claims"],
             )
+            shown.update()
     counts: Counter[str] = Counter()
     found: set[str] = set()
     arguments.out.mkdir(parents=True, exist_ok=True)

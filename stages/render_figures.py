@@ -6,7 +6,6 @@ from pathlib import Path
 
 import matplotlib
 import pandas as pd
-from tqdm import tqdm
 
 from stages.plotting.figures import draw
 from stages.plotting.needs import drawn_figures
@@ -15,6 +14,7 @@ from stages.plotting.style import save_figure
 from stages.study.items import summary_items
 from stages.study.params import read_settings
 from weightgraft.errors import UserError, run_main
+from weightgraft.progress import bar
 from weightgraft.style import RC
 
 
@@ -27,10 +27,11 @@ def render(
         raise UserError(
             f"render_figures.figures: none can be drawn from {', '.join([*study['recipes'], *study['own'], *study['setups']])}"
         )
-    with matplotlib.rc_context(RC):
-        for name in tqdm(names, desc="figures", leave=False):
+    with matplotlib.rc_context(RC), bar("render_figures", len(names), "figures", leave=False) as shown:
+        for name in names:
             figure = draw(name, section["figures"][name], summaries, published, study, section)
             save_figure(figure, out / name)
+            shown.update()
     return names
 
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
-from tqdm import tqdm
 
 from stages.analysis.summary import headline_metrics, summarize
 from stages.analysis.tables import read_scores
 from stages.study.params import read_settings
 from weightgraft.errors import UserError, run_main
+from weightgraft.progress import bar
 
 
 def closing_line(out: Path, summaries: Mapping[str, pd.DataFrame]) -> str:
@@ -44,12 +44,13 @@ def main() -> None:
     paths = {setup: arguments.scores / f"{setup}.parquet" for setup in item["setups"]}
     tables = {setup: read_scores(path) for setup, path in paths.items()}
     summaries = {}
-    with tqdm(tables.items(), unit="setup", desc=f"summarize: {arguments.scores.name}") as bar:
-        for setup, table in bar:
+    with bar(f"summarize: {arguments.scores.name}", len(tables), "setups") as shown:
+        for setup, table in tables.items():
             try:
                 summaries[setup] = summarize(table, **item["summarize"])
             except UserError as error:
                 raise UserError(f"{paths[setup]}: {error}") from error
+            shown.update()
     for folder in (arguments.out, arguments.metrics.parent):
         folder.mkdir(parents=True, exist_ok=True)
     for setup, summary in summaries.items():
