@@ -8,22 +8,26 @@ SEED ?= 1
 FACTS ?= examples/inventors
 MODEL ?= tiny-gpt2
 
-.PHONY: repro quick own world families check test figures bench browser rehearsal clean lock
+.PHONY: help repro quick own world families check test figures bench browser rehearsal clean lock
 
-repro: check  ## the whole study: only what changed runs again; JOBS items at a time
+help:  ## this list
+	@awk -F ':.*##  *' '/^[a-z]+:.*##/ {printf "%-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+repro: check  ## the whole study: only what changed runs again; JOBS=2 items at a time
 	python -m stages.commands.repro --jobs $(JOBS)
 
-check: $(READY)  ## is params.yaml valid? DVC itself reads it before any stage can say what is wrong; nor may a killed DVC block this run
+# Before any stage: DVC itself reads params.yaml before one can say what is wrong with it; nor may a killed DVC block this run.
+check: $(READY)  ## is params.yaml valid?
 	@python -m stages.commands.recover
 	python -m stages.check_params --params params.yaml --data data
 
-quick: check  ## one family, one dataset, its panel of Figure 2, in .quick/ (the default's results are not touched)
+quick: check  ## one family, one dataset, its panel of Figure 2, in .quick/
 	python -m stages.commands.quick
 
-own: check  ## facts of your own, from the folder FACTS, in MODEL, with their figure, in .own/ (examples/README.md)
+own: check  ## FACTS=folder of your own facts, in MODEL=tiny-gpt2, in .own/ (examples/README.md)
 	python -m stages.commands.quick --own $(FACTS) --model $(MODEL) --copy .own
 
-world: check  ## do the verdicts stand in another world? SEED=1: the whole study again, in .world-1/
+world: check  ## do the verdicts stand in another world? SEED=1: the study again, in .world-1/
 	python -m stages.commands.other_world --seed $(SEED)
 
 families: check  ## from tiny-gpt2 to tiny-llama in small steps: five more models, in .families/
@@ -39,21 +43,23 @@ figures: check  ## redraw the figures and the report from the committed summarie
 	dvc repro --single-item check_params
 	dvc repro --single-item --force render_figures write_report
 
-bench: $(READY)  ## times, memory and bfloat16 of the engine, in results/bench; SIZE=gpt2-xl for the big one
+bench: $(READY)  ## times, memory and bfloat16 of the engine, in results/bench; SIZE=gpt2-xl: the big one
 	python -m stages.commands.bench --out results/bench --size $(SIZE)
 
-browser: $(READY)  ## the report in headless Chromium, which is no Python package (Debian: apt-get install chromium), at desk and phone widths
+# Chromium is no Python package (Debian: apt-get install chromium).
+browser: $(READY)  ## the report in headless Chromium, at desk and phone widths
 	python tests/reporting/browser.py results/report.html
 
-rehearsal: $(READY)  ## the paper's run, offline: its four models at full width with random weights and few layers; then GPT-2 XL whole, graft alone
+# Its four models at full width with random weights and few layers; then GPT-2 XL whole, graft alone.
+rehearsal: $(READY)  ## the paper's run, offline, on random weights in its models' width
 	PYTHONPATH=tests python tests/pipeline/rehearsal.py --record results/rehearsal.csv
 	PYTHONPATH=tests python tests/pipeline/rehearsal.py --full-depth
 
-clean:  ## remove everything made here but the committed results: weights, tables, checkpoints, caches, the environment
+clean:  ## remove what was made here but the committed results: weights, caches, the environment
 	rm -rf runs .ckpt .quick .own .families .world-* .venv build *.egg-info .dvc/cache .dvc/tmp .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # The lock holds everything but CUDA's own packages, which come with torch's build for GPUs: one lock for CPU and GPU.
-lock:  ## the newest versions that the pins allow, from a fresh environment
+lock:  ## requirements.lock with the newest versions that the pins allow
 	rm -rf .lock && $(PYTHON) -m venv .lock
 	.lock/bin/python -m pip install --quiet --editable '.[study,test]'
 	.lock/bin/python -m pip freeze --all --exclude-editable --exclude pip > .lock/all

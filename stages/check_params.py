@@ -18,7 +18,7 @@ from stages.facts.own import read_own
 from stages.facts.sheets import text_of, yaml_of
 from stages.facts.templates import PromptTemplate, read_prompt_templates, read_training_forms
 from stages.frame.timing import run_stage
-from stages.study.checking.architectures import check_architecture
+from stages.study.checking.architectures import check_architecture, is_stated
 from stages.study.checking.figures import check_figures
 from stages.study.checking.own import check_own, with_own_prompts
 from stages.study.checking.setups import check_setups, scheme_names
@@ -217,9 +217,9 @@ def check(values: Any, data: Path) -> Params:
         check_kind(name, model)
         check_declared(f"models.{name}.recipes", model.recipes, params.recipes)
     anatomies = {
-        name: check_architecture(name, model)
+        name: check_architecture(name, model, Path.cwd())
         for name, model in params.models.items()
-        if model.architecture or name in listed_models(params)
+        if is_stated(model) or name in listed_models(params)
     }
     prompts: dict[str, list[PromptTemplate]] = {}
     for template in check_templates(data / "templates"):

@@ -5,7 +5,6 @@ from collections import Counter
 from pathlib import Path
 
 import pandas as pd
-from tqdm import tqdm
 
 from stages.analysis.claims import Claims, read_claims
 from stages.analysis.tables import read_scores
@@ -14,6 +13,7 @@ from stages.frame.settings import read_settings
 from stages.frame.timing import run_stage
 from stages.study.items import summary_items
 from weightgraft.errors import UserError
+from weightgraft.progress import bar
 
 
 def read_published(folder: Path, claims: Claims) -> dict[str, pd.DataFrame]:
@@ -69,10 +69,8 @@ def main() -> None:
         for (model, seed), names in setups.items()
     }
     judged = {}
-    with tqdm(
-        tables.items(), unit="model", desc="judge_claims"
-    ) as bar:  # closed, also by an error, before that is told
-        for (model, seed), of_model in bar:
+    with bar("judge_claims", len(tables), "models and seeds") as shown:
+        for (model, seed), of_model in tables.items():
             judged[model, seed] = judge(
                 claims,
                 of_model,
@@ -81,6 +79,7 @@ def main() -> None:
                 counterpart=item["counterparts"].get(model),
                 **item["judge_claims"],
             )
+            shown.update()
     counts: Counter[str] = Counter()
     found: set[str] = set()
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import matplotlib
 import pandas as pd
-from tqdm import tqdm
 
 from stages.frame.settings import read_settings
 from stages.frame.timing import run_stage
@@ -16,6 +15,7 @@ from stages.plotting.results import read_published, read_summaries
 from stages.plotting.style import save_figure
 from stages.study.items import summary_items
 from weightgraft.errors import UserError
+from weightgraft.progress import bar
 from weightgraft.style import RC
 
 
@@ -28,10 +28,11 @@ def render(
         raise UserError(
             f"render_figures.figures: none can be drawn from {', '.join([*study['recipes'], *study['own'], *study['setups']])}"
         )
-    with matplotlib.rc_context(RC):
-        for name in tqdm(names, desc="figures", leave=False):
+    with matplotlib.rc_context(RC), bar("render_figures", len(names), "figures", leave=False) as shown:
+        for name in names:
             figure = draw(name, section["figures"][name], summaries, published, study, section)
             save_figure(figure, out / name)
+            shown.update()
     return names
 
 

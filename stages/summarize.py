@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
-from tqdm import tqdm
 
 from stages.analysis.summary import headline_metrics, summarize
 from stages.analysis.tables import read_scores
 from stages.frame.settings import read_settings
 from stages.frame.timing import run_stage
 from weightgraft.errors import UserError
+from weightgraft.progress import bar
 
 
 def closing_line(out: Path, summaries: Mapping[str, pd.DataFrame]) -> str:
@@ -45,12 +45,13 @@ def main() -> None:
     paths = {setup: arguments.scores / f"{setup}.parquet" for setup in item["setups"]}
     tables = {setup: read_scores(path) for setup, path in paths.items()}
     summaries = {}
-    with tqdm(tables.items(), unit="setup", desc=f"summarize: {arguments.scores.name}") as bar:
-        for setup, table in bar:
+    with bar(f"summarize: {arguments.scores.name}", len(tables), "setups") as shown:
+        for setup, table in tables.items():
             try:
                 summaries[setup] = summarize(table, **item["summarize"])
             except UserError as error:
                 raise UserError(f"{paths[setup]}: {error}") from error
+            shown.update()
     for folder in (arguments.out, arguments.metrics.parent):
         folder.mkdir(parents=True, exist_ok=True)
     for setup, summary in summaries.items():

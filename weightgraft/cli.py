@@ -2,37 +2,54 @@
 
 import argparse
 import sys
+import textwrap
 from importlib import import_module
 
 from weightgraft import __version__
 from weightgraft.errors import run_main
 
-# name: (module with parsed() and main(), what it does)
+WIDTH = 79  # of what help prints: a terminal has 80 columns
+# name: (module with main(), what the command tells)
 COMMANDS = {
     "inspect": (
         "weightgraft.inspection.command",
-        "where does a fact come back? A table of grafting schemes and a map of single cells",
+        "where a fact comes back: a table of grafting schemes and a map of single (token, layer) cells",
     ),
 }
+DESCRIPTION = """\
+Dynamic weight grafting: run a finetuned model's weights at chosen tokens,
+layers and components, and the pretrained model's everywhere else. Where does
+what the finetuned model has learnt come back?
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Reads the first argument; what follows is the command's own."""
+    told = [
+        textwrap.fill(what, WIDTH, initial_indent=f"  {name:12}", subsequent_indent=" " * 14)
+        for name, (_, what) in COMMANDS.items()
+    ]
+    made = argparse.ArgumentParser(
+        prog="weightgraft",
+        usage="weightgraft COMMAND ...",
+        description="\n".join([DESCRIPTION, "commands:", *told]),
+        epilog="`weightgraft COMMAND --help` shows what a command takes. In Python:\n"
+        "    from weightgraft import GraftedModel, encode_prompt, parse_scheme",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--version", action="version", version=f"weightgraft {__version__}")
+    made.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=argparse.SUPPRESS)
+    return made
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command that the first argument names."""
+    """Run the command that the first argument names; without one, print the help."""
     given = sys.argv[1:] if arguments is None else arguments
-    parser = argparse.ArgumentParser(
-        prog="weightgraft",
-        description="Two checkpoints of one architecture, a pretrained and a finetuned one: run the finetuned weights at chosen "
-        "tokens, layers and components, and the pretrained ones everywhere else.",
-        epilog="commands:\n"
-        + "\n".join(f"  {name:10} {what}" for name, (_, what) in COMMANDS.items())
-        + "\n\n`weightgraft COMMAND --help` lists the options of a command.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"weightgraft {__version__}")
-    parser.add_argument("command", choices=COMMANDS, metavar="command", help="one of those below")
-    # What follows the command is the command's own.
-    chosen = parser.parse_args(given[:1]).command
-    import_module(COMMANDS[chosen][0]).main(given[1:])
+    if not given:
+        parser().print_help()
+        return
+    command = parser().parse_args(given[:1]).command
+    import_module(COMMANDS[command][0]).main(given[1:])
 
 
 def run() -> None:

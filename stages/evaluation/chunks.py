@@ -20,13 +20,13 @@ import transformers
 from accelerate import PartialState
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save, save_file
-from tqdm import tqdm
 
 from stages.evaluation.experiments import Patch
 from stages.modeling.models import end_with_launcher, weights_digest
 from weightgraft import Prompt, Scheme, engine
 from weightgraft.engine.scores import Scores
 from weightgraft.errors import UserError
+from weightgraft.progress import bar
 
 # Multiplications of a chunk at most, a model's parameters times the tokens: what a kill may cost, and the grain in which work is
 # shared out. 25,000 tokens of 2.8 billion parameters; of a tiny model more than any experiment has, so that nothing there is
@@ -159,9 +159,9 @@ def finish(
     state.wait_for_everyone()  # all have counted before one of them writes
     mine = missing[state.process_index :: state.num_processes]
     total = sum(chunks[place].n_scores for place in mine)
-    with tqdm(total=total, unit="score", desc=label, disable=not state.is_main_process) as bar:
+    with bar(label, total, "scores", shown=state.is_main_process) as shown:
         for place in mine:
-            with counted(bar, chunks[place], label) as progress:
+            with counted(shown, chunks[place], label) as progress:
                 write_scores(files[place], score(chunks[place], progress))
     state.wait_for_everyone()
     if not state.is_main_process:
@@ -174,13 +174,13 @@ def finish(
 
 
 @contextmanager
-def counted(bar: tqdm, chunk: Chunk, label: str) -> Iterator[Progress]:
+def counted(shown: Any, chunk: Chunk, label: str) -> Iterator[Progress]:
     """What brings a bar forward by one chunk, and back where the chunk is begun anew."""
-    start = bar.n
-    bar.set_description(f"{label}: {chunk.experiment}", refresh=False)
+    start = shown.n
+    shown.set_description(f"{label}: {chunk.experiment}", refresh=False)
 
     def progress(done: int, _: int) -> None:
-        bar.update(start + done * len(chunk.columns) - bar.n)
+        shown.update(start + done * len(chunk.columns) - shown.n)
 
     yield progress
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
-from tqdm import tqdm
-
 from weightgraft.errors import UserError
+from weightgraft.progress import bar
 
 SCHEMES = ("http", "https", "file")
 CHUNK = 1 << 20  # bytes
@@ -41,10 +40,10 @@ def download(url: str, part: Path, timeout: float) -> None:
         with urllib.request.urlopen(url, timeout=timeout) as answer, part.open("wb") as file:
             announced = answer.headers.get("Content-Length")
             size = int(announced) if announced else None
-            with tqdm(total=size, unit="B", unit_scale=True, desc=part.stem) as bar:
+            with bar(part.stem, size, "bytes", scaled=True) as shown:
                 while chunk := answer.read(CHUNK):
                     file.write(chunk)
-                    bar.update(len(chunk))
+                    shown.update(len(chunk))
             received = file.tell()
     except HTTPError as error:
         raise UserError(f"{url}: HTTP {error.code} {error.reason}") from error

@@ -14,10 +14,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from tqdm import tqdm
-
 from stages.facts.films import Film
 from weightgraft.errors import UserError
+from weightgraft.progress import bar
 
 MISSING = r"\N"
 TABLES = (
@@ -53,7 +52,7 @@ def read_table(path: Path, columns: Sequence[str]) -> Generator[list[str]]:
     """
     with (
         path.open("rb") as raw,
-        tqdm(total=path.stat().st_size, unit="B", unit_scale=True, desc=path.name) as bar,
+        bar(path.name, path.stat().st_size, "bytes", scaled=True) as shown,
     ):
         zipped = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
@@ -74,14 +73,14 @@ def read_table(path: Path, columns: Sequence[str]) -> Generator[list[str]]:
                     raise UserError(f"{path}, line {number}: it has no end. Is the file whole?")
                 yield [row[place] for place in places]
                 if number % ROWS_A_TICK == 0:
-                    bar.update(raw.tell() - bar.n)
+                    shown.update(raw.tell() - shown.n)
         except EOFError as error:
             raise UserError(f"{path}: the gzip file is truncated; fetch it again") from error
         except (gzip.BadGzipFile, zlib.error) as error:
             raise UserError(f"{path}: the gzip file is damaged: {error}") from error
         except UnicodeDecodeError as error:
             raise UserError(f"{path}: not UTF-8 text: {error}") from error
-        bar.update(bar.total - bar.n)
+        shown.update(shown.total - shown.n)
 
 
 def whole_number(path: Path, row: str, column: str, text: str) -> int:

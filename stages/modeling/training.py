@@ -18,6 +18,7 @@ from transformers import (
     DataCollatorForSeq2Seq,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -28,6 +29,7 @@ from stages.modeling.memory import memory_lines, memory_there, peak_parts
 from stages.modeling.models import end_with_launcher, is_main_process, save_model
 from stages.modeling.order import TextOrder
 from weightgraft.errors import UserError
+from weightgraft.progress import bar
 
 # Updates between two checkpoints of an epoch. A checkpoint takes 12 bytes a parameter to a disk; an update moves some 60 in a
 # memory that is a thousand times faster. So one costs the time of 200 updates: in 5,000 that is 4 %, and a kill costs minutes.
@@ -108,6 +110,23 @@ class Snapshot(TrainerCallback):
     def on_epoch_end(self, args, state, control, **kwargs):
         if round(state.epoch) == self.epoch:
             save_model(kwargs["model"], self.tokenizer, self.path)
+
+
+class Progress(TrainerCallback):
+    """A bar of updates with the last loss. The Trainer's own is a line an update where there is no terminal."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.bar = bar("train", state.max_steps, "updates", begun=state.global_step, shown=is_main_process())
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.bar.update(state.global_step - self.bar.n)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if logs and "loss" in logs:
+            self.bar.set_postfix_str(f"loss {float(logs['loss']):.3f}", refresh=False)
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.bar.close()
 
 
 class TextTrainer(Trainer):
@@ -228,7 +247,7 @@ def train(
     model.float()
     begin(checkpoint, f"{run} {state.num_processes} {os.environ.get('ACCELERATE_USE_FSDP', 'false')}")
 
-    callbacks: list[TrainerCallback] = [Checkpoints(updates)]
+    callbacks: list[TrainerCallback] = [Checkpoints(updates), Progress()]
     if snapshot_epoch:
         callbacks.append(Snapshot(snapshot_epoch, checkpoint / "snapshot", tokenizer))
     args = TrainingArguments(
@@ -237,7 +256,7 @@ def train(
         lr_scheduler_type="linear",
         logging_strategy="epoch",
         save_strategy="epoch",
-        disable_tqdm=False,  # quiet libraries, but a bar
+        disable_tqdm=True,  # its own bar; Progress is ours
         dataloader_pin_memory=torch.cuda.is_available(),
         use_cpu=device == "cpu",
         ddp_find_unused_parameters=False,
@@ -255,5 +274,6 @@ def train(
         data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=NO_LABEL),
         callbacks=callbacks,
     )
+    trainer.remove_callback(PrinterCallback)  # which comes in place of the bar
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(checkpoint))
     return loss_of_last_epoch(trainer.state.log_history, updates)

@@ -190,7 +190,7 @@ def changed_params(section: str, key: str, value: dict) -> dict:
 def check_against(values: dict) -> None:
     """The committed claims against these params, as check_params does it."""
     params, claims = parsed(Params, values), read_claims(CLAIMS)
-    anatomies = [check_architecture(name, model) for name, model in params.models.items()]
+    anatomies = [check_architecture(name, model, Path()) for name, model in params.models.items()]
     check_claims(claims, evaluated_for(claims, params, anatomies))
 
 

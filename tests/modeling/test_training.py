@@ -14,6 +14,7 @@ from stages.modeling import training
 from stages.modeling.models import build_model, load_model, save_model, set_up, share_recalled
 from stages.modeling.tokens import train_tokenizer
 from stages.modeling.training import TextTrainer, discard, fingerprint, train
+from weightgraft import progress
 
 TEXTS = [f"{who} stars with {other}." for who, other in zip("ABCDEFGH", "STUVWXYZ", strict=True)] * 4
 ARCHITECTURE = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 32, "resid_pdrop": 0.1}
@@ -108,6 +109,22 @@ def test_a_killed_run_resumes_to_the_same_bits(killed, tmp_path, steps):
     assert killed.exists()  # until the caller has saved the model
     discard(killed)
     assert not killed.exists()
+
+
+def test_a_log_has_a_line_for_every_tenth_of_a_training_and_the_loss(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(progress, "BETWEEN_LINES", 0.0)
+    trained(tmp_path, num_train_epochs=10)
+    lines = capfd.readouterr().err.splitlines()
+    assert [line.split(",")[0] for line in lines] == [f"train: {tenth}0%" for tenth in range(1, 11)]
+    assert f"{10 * EPOCH} of {10 * EPOCH} updates" in lines[-1] and "loss 0" in lines[-1]
+
+
+def test_a_resumed_run_tells_what_is_done_of_the_whole(killed, capfd, monkeypatch):
+    monkeypatch.setattr(progress, "BETWEEN_LINES", 0.0)
+    capfd.readouterr()
+    trained(killed)
+    first = capfd.readouterr().err.splitlines()[0]
+    assert f", {EPOCH + 1} of {3 * EPOCH} updates, " in first
 
 
 def test_the_model_early_in_training_is_kept_also_by_a_resumed_run(killed, tmp_path):

@@ -63,7 +63,7 @@ def test_the_longest_legend_and_a_thousand_facts_can_be_read(whole_study, study,
 def test_made_up_summaries_have_the_schemes_that_the_study_evaluates():
     params = parsed(Params, PARAMS)
     for model in ("tiny-gpt2", "tiny-llama"):
-        anatomy = check_architecture(model, params.models[model])
+        anatomy = check_architecture(model, params.models[model], Path())
         for name, setup in params.setups.items():
             made: dict[str, set[str]] = {}
             for experiment, _, _, schemes in cells(model, name):

@@ -20,6 +20,7 @@ from stages.modeling.models import load_model, save_model, set_up
 from stages.modeling.sources import obtain, obtain_early
 from stages.modeling.tokens import train_tokenizer
 from stages.study.checking import sources
+from stages.study.checking.architectures import check_architecture
 from stages.study.checking.sources import check_source
 from stages.study.params import read_yaml
 from stages.study.schema import Family, Launch, Model, Params
@@ -199,6 +200,70 @@ def test_a_gated_model_whose_files_are_listed_is_refused_before_any_work(monkeyp
         check_source("llama-3_2-1b", model, 0, HERE, tmp_path)
 
 
+SAID = {
+    "model_type": "gpt2",
+    "n_embd": 1600,
+    "n_layer": 48,
+    "n_head": 25,
+    "vocab_size": 50257,
+    "n_inner": None,
+}
+
+
+@pytest.fixture
+def hub_config(monkeypatch, tmp_path) -> Path:
+    """The hub has gpt2-xl, and hands out this config.json."""
+    offer(monkeypatch, {"model.safetensors": 10**6})
+    path = tmp_path / "hub/config.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(SAID))
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *args, **options: str(path))
+    return path
+
+
+def xl(**architecture) -> Model:
+    return Model.model_validate(PARAMS["models"]["gpt2-xl"] | {"architecture": architecture})
+
+
+def test_a_model_with_a_source_needs_no_architecture_its_own_config_says_it(hub_config, whole, tmp_path):
+    stated = Model.model_validate(PARAMS["models"]["gpt2-xl"])
+    assert check_architecture("gpt2-xl", xl(), tmp_path) == check_architecture("gpt2-xl", stated, tmp_path)
+    assert check_architecture("mine", model_of(whole), tmp_path).n_layers == 3
+
+
+def test_what_is_stated_of_a_model_with_a_source_is_checked_before_any_work(hub_config, whole, tmp_path):
+    assert check_architecture("gpt2-xl", xl(n_layer=48), tmp_path).n_layers == 48
+    with pytest.raises(UserError, match=r"gpt2-xl\.architecture\.n_layer is 12; the config .* says 48$"):
+        check_architecture("gpt2-xl", xl(n_layer=12), tmp_path)
+    mine = model_of(whole)
+    mine.architecture = {**SHAPE, "num_hidden_layers": 7}
+    with pytest.raises(UserError, match=r"mine\.architecture\.hidden_size is 32; the config .* says 24$"):
+        check_architecture("mine", mine, tmp_path)
+
+
+def test_a_scheme_in_layers_that_the_models_config_does_not_have_is_named_before_any_work(hub_config):
+    values = deepcopy(PARAMS)
+    values["models"]["gpt2-xl"]["architecture"] = {}
+    values["models"]["gpt2-xl"]["device"] = "cpu"
+    values["study"]["models"], values["study"]["repeats"]["models"] = ["gpt2-xl"], []
+    values["study"]["new_form"]["models"] = []
+    check(values, DATA)
+    values["experiments"]["positions"]["schemes"].append("FE[40]")
+    check(values, DATA)
+    hub_config.write_text(json.dumps(SAID | {"n_layer": 12}))
+    with pytest.raises(UserError, match=r"experiments\.positions\.schemes.*gpt2-xl.*40"):
+        check(values, DATA)
+
+
+def test_an_earlier_runs_config_is_read_before_the_hub_is_asked(monkeypatch, tmp_path):
+    folder = tmp_path / "runs/pretrain/gpt2-xl"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(SAID))
+    assert check_architecture("gpt2-xl", xl(), tmp_path).n_layers == 48
+    with pytest.raises(UserError, match=r"models\.another\.source: .* the hub cannot be reached"):
+        check_architecture("another", xl(), tmp_path)
+
+
 def test_disk_and_memory_must_suffice_for_what_is_trained(monkeypatch, whole, tmp_path):
     model, numbers = model_of(whole), 23_000_000_000  # as if it were a model of 23 B
     usage = SimpleNamespace(total=0, used=0, free=10**12)
@@ -273,7 +338,8 @@ def test_models_of_every_family_of_the_engine_may_have_a_source_and_five_are_tra
         ({"source": {"model": "owner/name", "revision": "main"}}, ["source.revision", "'main'"]),
         ({"pretrain": PARAMS["models"]["tiny-gpt2"]["pretrain"]}, ["has a source and pretrain"]),
         ({"source": None}, ["missing key 'models.gpt2-xl.tokenizer'"]),
-        ({"architecture": {"n_embd": 1600}}, ["architecture.n_layer is None"]),
+        ({"architecture": {"n_embd": 1600}}, ["models.gpt2-xl.source", "the hub cannot be reached"]),
+        ({"architecture": {"n_embd": 1600, "n_layer": 48, "n_head": 0}}, ["architecture.n_head is 0"]),
         ({"architecture": {"n_embd": 1601, "n_layer": 48, "n_head": 25}}, ["not a multiple of n_head"]),
         ({"recipes": {"gentel": {}}}, ["models.gpt2-xl.recipes", "did you mean 'gentle'"]),
         ({"dtype": "float8"}, ["models.gpt2-xl.dtype", "bfloat16"]),

@@ -1,10 +1,14 @@
-"""Ask two checkpoints of your own where a fact comes back: a table of grafting schemes and a map of single cells.
+"""Ask two checkpoints of your own where a fact comes back: a table of grafting
+schemes and a map of single (token, layer) cells.
 
     weightgraft inspect --recipient path/of/base --donor sft=path/of/finetuned \\
-        --prompt "Ann Lee starred in Night River together with" --span FE="Ann Lee" --target " Bob"
+        --prompt "Ann Lee starred in Night River together with" \\
+        --span FE="Ann Lee" --target " Bob"
 
-Directories are local ones in transformers' layout, weights in safetensors; a donor may be a LoRA adapter. Position sets of
-schemes: LT (the last token), the spans by their names, and T0, T1, ... for single tokens: a cell of the map is T3[2].
+Directories are local ones in transformers' layout, weights in safetensors; a
+donor may be a LoRA adapter. Position sets of schemes: LT (the last token), the
+spans by their names, and T0, T1, ... for single tokens: a cell of the map is
+T3[2].
 """
 
 import argparse
@@ -25,6 +29,8 @@ PICTURES = (".png", ".svg", ".pdf")
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="weightgraft inspect",
+        usage="weightgraft inspect --recipient DIR --donor NAME=DIR\n"
+        "                           --prompt TEXT --target TEXT [options]",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -38,9 +44,9 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="NAME=DIR",
         help="finetuned models or LoRA adapters; the first is SFT, serves schemes that name none, and the map",
     )
-    add("--prompt", required=True)
-    add("--target", required=True, help="what should follow, with its space in front")
-    add("--foil", help="a wrong answer to compare logits with")
+    add("--prompt", required=True, metavar="TEXT", help="what both models are asked")
+    add("--target", required=True, metavar="TEXT", help="what should follow, with its space in front")
+    add("--foil", metavar="TEXT", help="a wrong answer to compare logits with")
     add(
         "--span",
         nargs="+",
@@ -57,10 +63,16 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="NOTATION",
         help="instead of the default schemes, such as 'FE+LT' 'O+FFN@LT[second_half]' 'task:ATTN@FE, LT'",
     )
-    add("--out", type=Path, default=Path("inspect.png"), help="the picture: png, svg or pdf (inspect.png)")
+    add(
+        "--out",
+        type=Path,
+        default=Path("inspect.png"),
+        metavar="FILE",
+        help="the picture: png, svg or pdf (inspect.png)",
+    )
     add("--json", action="store_true", help="everything as one JSON document on stdout")
-    add("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add("--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="of weights (float32)")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: the GPU where there is one")
     return parser.parse_args(arguments)
 
 

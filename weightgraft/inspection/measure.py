@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from weightgraft import GraftedModel, Prompt, Scheme, parse_scheme
 from weightgraft.engine.portions import portions, together
 from weightgraft.engine.scores import Scores
+from weightgraft.progress import bar
 
 TOP = 3
-PATIENCE = 2  # seconds without a progress bar
+PATIENCE = 2.0  # seconds without a progress bar
 CELL = "CELL"  # the position set that a map's prompts have: one token
 ROWS = {"embed": "embed@{at}", "readout": "final_norm+unembed@{at}"}  # what belongs to no layer
 
@@ -51,12 +51,12 @@ def score_map(grafted: GraftedModel, prompt: Prompt, donor: str) -> CellMap:
     ]
     schemes = [*(row_scheme(row, CELL, donor) for row in rows), parse_scheme(CELL, donor=donor)]
     found = []
-    with tqdm(total=len(asked) * len(schemes), unit="cell", desc="map", delay=PATIENCE) as bar:
+    with bar("map", len(asked) * len(schemes), "cells", patience=PATIENCE) as shown:
         # The first token's prompt has the most nodes: all others share the tokens before theirs.
         for some, _ in portions(grafted, schemes, asked[0]):
 
-            def progress(done: int, _: int, start: int = bar.n, each: int = len(some)) -> None:
-                bar.update(start + done * each - bar.n)
+            def progress(done: int, _: int, start: int = shown.n, each: int = len(some)) -> None:
+                shown.update(start + done * each - shown.n)
 
             found.append(grafted.score(asked, some, progress=progress))
     at_tokens = together(found).joint_logprob.T

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from tqdm import tqdm
+
+from weightgraft.progress import bar
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,16 @@ def in_turn(
     """Seconds of every run: A B C, A B C, ... after one round that is not counted. What slows the machine for a
     while slows all of them. label: of the progress bar."""
     seconds: dict[str, list[float]] = {name: [] for name in procedures}
-    for number in tqdm(range(rounds + 1), desc=label, unit="round", leave=False):
-        for name, procedure in procedures.items():
-            _synchronize(device)
-            start = time.perf_counter()
-            procedure()
-            _synchronize(device)
-            if number:
-                seconds[name].append(time.perf_counter() - start)
+    with bar(label, rounds + 1, "rounds", leave=False) as shown:
+        for number in range(rounds + 1):
+            for name, procedure in procedures.items():
+                _synchronize(device)
+                start = time.perf_counter()
+                procedure()
+                _synchronize(device)
+                if number:
+                    seconds[name].append(time.perf_counter() - start)
+            shown.update()
     return seconds
 
 

@@ -1,15 +1,16 @@
 """What a model of params.yaml may be built of: the arguments of its family's configuration class, and how they fit together."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from stages.study.checking.sources import config_of
 from stages.study.faults import Section, parsed
 from stages.study.schema import Count, Model, Positive, Share
 from weightgraft.engine.families import FAMILIES
 from weightgraft.engine.routes import Anatomy
 from weightgraft.errors import UserError
-from weightgraft.loading.folders import local_config
 
 Context = Annotated[int, Field(ge=128, le=10**7)]  # tokens; the longest texts have about 100
 Activation = Literal["gelu", "gelu_pytorch_tanh", "silu"]
@@ -85,7 +86,6 @@ DIVISIBLE = [
     ("hidden_size", "num_attention_heads"),
     ("num_attention_heads", "num_key_value_heads"),
 ]
-# What has to be known of a pretrained model before it is loaded.
 NEEDED = {"gpt2": ("n_embd", "n_layer", "n_head")}
 NEEDED_OF_OTHERS = ("hidden_size", "num_hidden_layers", "num_attention_heads")
 SIZES = ("num_key_value_heads", "head_dim", "intermediate_size", "vocab_size")
@@ -97,8 +97,38 @@ LARGEST = {
 }  # each is a scheme
 
 
-def architecture_of(name: str, model: Model) -> dict[str, Any]:
-    """What the configuration class is given, or, of a pretrained model, what params.yaml or its local folder says of it.
+def needed_of(family: str) -> tuple[str, ...]:
+    """What has to be known of a pretrained model before it is loaded."""
+    return NEEDED.get(family, NEEDED_OF_OTHERS)
+
+
+def is_stated(model: Model) -> bool:
+    """Whether params.yaml says what has to be known: then no file has to be there."""
+    return model.source is None or all(size in model.architecture for size in needed_of(model.family))
+
+
+def config_with(name: str, model: Model, root: Path) -> dict[str, Any]:
+    """What a pretrained model is made of: its own config says it, and what params.yaml states must be the same. Where that
+    is all that has to be known of a hub model, the hub is not asked; the model itself is checked when it is obtained.
+
+    Raises:
+        UserError: its config says otherwise.
+    """
+    assert model.source is not None
+    stated = model.architecture
+    if is_stated(model) and not Path(model.source.model).is_dir():
+        return stated
+    config = config_of(name, model.source, root)
+    for key, value in stated.items():
+        if config.get(key, value) != value:
+            raise UserError(
+                f"models.{name}.architecture.{key} is {value!r}; the config of its source says {config[key]!r}"
+            )
+    return {key: value for key, value in (config | stated).items() if value is not None}
+
+
+def architecture_of(name: str, model: Model, root: Path) -> dict[str, Any]:
+    """What the configuration class is given, or, of a pretrained model, what its config or params.yaml says of it.
 
     Raises:
         UserError: a key or value that the family does not have, or sizes that do not fit together.
@@ -112,9 +142,8 @@ def architecture_of(name: str, model: Model) -> dict[str, Any]:
             )
         values = parsed(ARCHITECTURES[model.family], model.architecture, key).model_dump()
     else:
-        given = model.architecture or local_config(model.source.model) or {}
-        values = {name: value for name, value in given.items() if value is not None}
-    for size in (*NEEDED.get(model.family, NEEDED_OF_OTHERS), *(size for size in SIZES if size in values)):
+        values = config_with(name, model, root)
+    for size in (*needed_of(model.family), *(size for size in SIZES if size in values)):
         value, most = values.get(size), LARGEST.get(size, 10**9)
         if type(value) is not int or not 1 <= value <= most:
             raise UserError(f"{'.'.join(key)}.{size} is {value!r}: a whole number is needed, 1 to {most}")
@@ -126,9 +155,9 @@ def architecture_of(name: str, model: Model) -> dict[str, Any]:
     return values
 
 
-def check_architecture(name: str, model: Model) -> Anatomy:
-    """Sizes fit together; what of the model can be grafted."""
-    values = architecture_of(name, model)
+def check_architecture(name: str, model: Model, root: Path) -> Anatomy:
+    """Sizes fit together; what of the model can be grafted. root: where the finished pipeline keeps models."""
+    values = architecture_of(name, model, root)
     heads = values.get("n_head") or values["num_attention_heads"]
     width = values.get("head_dim") or (values.get("n_embd") or values["hidden_size"]) // heads
     if width % 2:

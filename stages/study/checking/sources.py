@@ -5,15 +5,24 @@ import math
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from stages.study.schema import Launch, Model, Source
 from weightgraft.errors import UserError
-from weightgraft.loading.folders import check_model, check_tokenizer, has_tokenizer, header_of, listing
+from weightgraft.loading.folders import (
+    check_model,
+    check_tokenizer,
+    has_tokenizer,
+    header_of,
+    listing,
+    local_config,
+)
 
 PATIENCE = 3.0  # seconds that the hub has to answer
 CHECKPOINT = 12  # bytes a trained number: itself and AdamW's two moments, in float32
@@ -76,14 +85,39 @@ def found_at(key: str, model: Model, source: Source, obtained: Path) -> Found:
         check_tokenizer(f"{key}: {folder}", folder)
         check_early(key, source)
         return Found(numbers_in(folder.glob("*.safetensors")), 0)
-    if source.model.startswith((".", "/", "~")) or source.model.count("/") != 1:
-        raise UserError(f"{key}.model is {source.model!r}: no such folder, and no hub id (owner/name)")
-    if source.revision is None:
-        raise UserError(f"{key}.revision is missing: a hub model needs one, the 40 digits of a commit")
+    check_id(key, source)
     check_early(key, source)
     if (obtained / "config.json").is_file():
         return Found(numbers_in(obtained.glob("*.safetensors")), 0)
     return found_on_hub(key, source)
+
+
+def check_id(key: str, source: Source) -> None:
+    """A model that is no local folder is one of the hub's at a commit."""
+    if source.model.startswith((".", "/", "~")) or source.model.count("/") != 1:
+        raise UserError(f"{key}.model is {source.model!r}: no such folder, and no hub id (owner/name)")
+    if source.revision is None:
+        raise UserError(f"{key}.revision is missing: a hub model needs one, the 40 digits of a commit")
+
+
+def config_of(name: str, source: Source, root: Path) -> dict[str, Any]:
+    """What the model's config.json says: the local folder's, that of what an earlier run obtained, or the hub's.
+
+    Raises:
+        UserError: there is none to be had.
+    """
+    key = f"models.{name}.source"
+    if Path(source.model).is_dir():
+        check_model(f"{key}: {source.model}", Path(source.model), adapters=False)
+        return local_config(source.model) or {}
+    check_id(key, source)
+    if obtained := local_config(str(root / "runs/pretrain" / name)):
+        return obtained
+    from huggingface_hub import hf_hub_download
+
+    with hub_errors(key, source):
+        path = hf_hub_download(source.model, "config.json", revision=source.revision, etag_timeout=PATIENCE)
+    return local_config(str(Path(path).parent)) or {}
 
 
 def check_early(key: str, source: Source) -> None:
@@ -106,21 +140,37 @@ def found_on_hub(key: str, source: Source) -> Found:
         UserError: gated, unknown, without safetensors, or out of reach.
     """
     from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HTTPError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
 
     name, revision = source.model, source.revision
     for file in ("model.safetensors", "model.safetensors.index.json"):
         if isinstance(there := try_to_load_from_cache(name, file, revision=revision), str):
             return Found(numbers_in(Path(there).parent.glob("*.safetensors")), 0)
-    try:
+    with hub_errors(key, source):
         info = HfApi().model_info(name, revision=revision, timeout=PATIENCE, files_metadata=True)
         # Of a gated model everybody may see the list of files; asking for one of them says whether we may have it.
         get_hf_file_metadata(hf_hub_url(name, "config.json", revision=revision), timeout=PATIENCE)
+    weights = [file for file in info.siblings or [] if file.rfilename.endswith(".safetensors")]
+    if not weights:
+        raise UserError(f"{key}: {name} has no safetensors at this revision; convert it to a local folder")
+    size = sum(file.size or 0 for file in weights if "/" not in file.rfilename)
+    known = getattr(info.safetensors, "total", None)
+    return Found(known or size // 4, size)  # where the hub does not count them, no more than 4 bytes each
+
+
+@contextmanager
+def hub_errors(key: str, source: Source) -> Iterator[None]:
+    """What the hub refuses, as one line that says what to do."""
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HTTPError,
+        RemoteEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    name, revision = source.model, source.revision
+    try:
+        yield
     except GatedRepoError as error:
         raise UserError(
             f"{key}: {name} is gated; accept its terms on its page on the hub, then `hf auth login` or set HF_TOKEN"
@@ -131,17 +181,13 @@ def found_on_hub(key: str, source: Source) -> Found:
         raise UserError(
             f"{key}: the hub has no model {name!r} that this account may see; is a token missing (`hf auth login`)?"
         ) from error
+    except RemoteEntryNotFoundError as error:
+        raise UserError(f"{key}: {name} has no config.json at this revision") from error
     except (HTTPError, OSError) as error:
         raise UserError(
             f"{key}: {name} is not in the hub's cache, and the hub cannot be reached; "
             "download it elsewhere and give its folder as source.model"
         ) from error
-    weights = [file for file in info.siblings or [] if file.rfilename.endswith(".safetensors")]
-    if not weights:
-        raise UserError(f"{key}: {name} has no safetensors at this revision; convert it to a local folder")
-    size = sum(file.size or 0 for file in weights if "/" not in file.rfilename)
-    known = getattr(info.safetensors, "total", None)
-    return Found(known or size // 4, size)  # where the hub does not count them, no more than 4 bytes each
 
 
 def check_disk(name: str, model: Model, found: Found, trained: int, root: Path) -> None:
