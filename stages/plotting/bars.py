@@ -267,12 +267,8 @@ def page(
         for axes in panels[-1]:
             axes.set_xlabel(AXIS_LABELS[metric])
     shown = rows[rows["prompt"].isin(prompts)]
-    value_axis(
-        list(panels.flat),
-        shown[shown["scheme"].isin({*shown["scheme"]} - {*_left_out(metric)})],
-        metric,
-        upright=upright,
-    )
+    drawn = shown[~shown["scheme"].isin(_left_out(metric))]
+    value_axis(list(panels.flat), drawn, metric, upright=upright)
     head_columns(panels[0], models, big_models(section["counterparts"]) if diamonds else {})
     complements = [complement_entry()] if any(scheme.endswith("^C") for scheme in schemes) else []
     entries = [
