@@ -9,7 +9,6 @@ The engine is in weightgraft/engine; loading/ reads checkpoints from folders, in
 """
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,10 +29,7 @@ __all__ = [
     "parse_scheme",
 ]
 
-try:
-    __version__ = version("weightgraft")
-except PackageNotFoundError:  # a checkout that was not installed
-    __version__ = "0+unknown"
+__version__: str  # of the installed package; told when it is asked for
 
 # Imported when asked for: torch takes seconds, and whoever wants errors.py or style.py needs nothing of the engine.
 _HOMES = {
@@ -48,11 +44,22 @@ _HOMES = {
 }
 
 
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("weightgraft")
+    except PackageNotFoundError:  # a checkout that was not installed
+        return "0+unknown"
+
+
 def __getattr__(name: str):
+    if name == "__version__":
+        return _version()
     if name not in _HOMES:
         raise AttributeError(f"module 'weightgraft' has no attribute {name!r}")
     return getattr(import_module(f"weightgraft.engine.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted([*globals(), *__all__, "__version__"])

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from stages.modeling.tokens import train_tokenizer
-from weightgraft.inspection import loading
 from weightgraft.inspection.question import named
+from weightgraft.loading import models
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def nothing_loaded(monkeypatch):
     def forbidden(*_):
         raise AssertionError("weights were read")
 
-    monkeypatch.setattr(loading, "load_grafted", forbidden)
+    monkeypatch.setattr(models, "load_grafted", forbidden)
 
 
 @pytest.mark.parametrize(

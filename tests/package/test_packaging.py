@@ -58,6 +58,23 @@ def test_who_imports_the_old_name_is_told_the_new_one():
         assert "from weightgraft import GraftedModel" in str(raised.value) and "\n" not in str(raised.value)
 
 
+def test_what_a_command_has_imported_is_not_looked_through_by_its_collections():
+    """Nor at its exit, which with torch and transformers costs more than a second."""
+    script = "import gc, json; from weightgraft.errors import run_main; run_main(lambda: print(gc.get_freeze_count()))"
+    frozen = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert int(frozen.stdout) > 1000
+
+
+def test_names_and_errors_cost_no_torch():
+    script = "import sys, weightgraft.cli, weightgraft.progress, weightgraft.loading.folders; print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
+
+
 @pytest.fixture(scope="module")
 def python(tmp_path_factory) -> Path:
     """A fresh environment with the project from its wheel alone, beside the libraries of this one, which nothing downloads."""
