@@ -29,7 +29,8 @@ from weightgraft.errors import UserError, run_main
 
 LAST = "write_report"  # tells the times of all others
 TRAINS = ("pretrain", "finetune")
-MOST = 4  # items a start: each start of DVC costs a second, and what is handed out cannot be shared any more
+# Items a start: each start of DVC costs a second, but what is handed out cannot be shared any more, and a base takes minutes.
+MOST, BASES_AT_ONCE = 4, 1
 TIMES = Path(".ckpt/times.jsonl")
 # What a stage's work is, in the table of run time.
 KINDS = {
@@ -78,7 +79,8 @@ class Queue:
         """Some items that can start now, all of one stage: the first in order, and at most so many that every job gets some."""
         ready = [item for item, before in self.waits.items() if before <= self.done]
         alike = [item for item in ready if stage_of(item) == stage_of(ready[0])] if ready else []
-        some = alike[: min(MOST, -(-len(alike) // jobs))]
+        most = BASES_AT_ONCE if alike and stage_of(alike[0]) == "pretrain" else MOST
+        some = alike[: min(most, -(-len(alike) // jobs))]
         for item in some:
             del self.waits[item]
         return some

@@ -113,10 +113,18 @@ class Snapshot(TrainerCallback):
 
 
 class Progress(TrainerCallback):
-    """A bar of updates with the last loss. The Trainer's own is a line an update where there is no terminal."""
+    """A bar of updates with the last loss. The Trainer's own is a line an update where there is no terminal.
+
+    label: what is trained; several trainings may write to one log.
+    """
+
+    def __init__(self, label: str):
+        self.label = label
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.bar = bar("train", state.max_steps, "updates", begun=state.global_step, shown=is_main_process())
+        self.bar = bar(
+            self.label, state.max_steps, "updates", begun=state.global_step, shown=is_main_process()
+        )
 
     def on_step_end(self, args, state, control, **kwargs):
         self.bar.update(state.global_step - self.bar.n)
@@ -247,7 +255,10 @@ def train(
     model.float()
     begin(checkpoint, f"{run} {state.num_processes} {os.environ.get('ACCELERATE_USE_FSDP', 'false')}")
 
-    callbacks: list[TrainerCallback] = [Checkpoints(updates), Progress()]
+    callbacks: list[TrainerCallback] = [
+        Checkpoints(updates),
+        Progress("/".join(checkpoint.parts[-2:])),
+    ]
     if snapshot_epoch:
         callbacks.append(Snapshot(snapshot_epoch, checkpoint / "snapshot", tokenizer))
     args = TrainingArguments(
