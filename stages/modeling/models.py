@@ -44,8 +44,8 @@ def set_up(seed: int, threads: int | None) -> None:
     if threads is not None:
         torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
-    # glibc keeps twice the largest block that was ever mapped and freed, 32 MB at most, for the next allocations. Without such a block
-    # every update of a tiny model gives its memory back and asks for fresh pages, which costs a tenth of its time.
+    # glibc keeps twice the largest block that was ever mapped and freed, of up to 32 MB, for the next allocations. Without such a
+    # block every update of a tiny model gives its memory back and asks for fresh pages, which costs a tenth of its time.
     torch.empty(31 * 2**20, dtype=torch.uint8)
     logging.set_verbosity_error()  # of transformers' notices
     logging.disable_progress_bar()  # of loading and saving; the Trainer's own bar stays
