@@ -151,6 +151,8 @@ def _value(config: PreTrainedConfig, name: str) -> Any:
     if name == WINDOW:
         return _window(config)
     value = getattr(config, name, None)
+    if name == "use_sliding_window":
+        return bool(value) and _window(config) is not None
     if value is None and name in DERIVED:
         return DERIVED[name](config)
     return list(value) if isinstance(value, tuple) else value
@@ -218,4 +220,9 @@ def _same_activation(_: PreTrainedModel, __: PreTrainedModel, left: object, righ
         return bool((ACT2FN[left](grid) - ACT2FN[right](grid)).abs().max() <= ROUNDING)
 
 
-ALIKE: dict[str, Callable[..., bool]] = {ROTARY: _same_rotation, POSITIONS: _longer, WINDOW: _wider}
+ALIKE: dict[str, Callable[..., bool]] = {
+    ROTARY: _same_rotation,
+    POSITIONS: _longer,
+    "original_max_position_embeddings": _longer,
+    WINDOW: _wider,
+}

@@ -49,7 +49,7 @@ def check_model(option: str, folder: Path, adapters: bool) -> str | None:
     if not (folder / CONFIG).exists():
         raise UserError(f"{option}: no model ({CONFIG} is missing); there is {listing(folder)}")
     config = _read_json(option, folder / CONFIG)
-    if "quantization_config" in config:
+    if config.get("quantization_config") is not None:
         raise UserError(f"{option}: a quantized model; grafting needs plain weights")
     try:
         family_of(str(config.get("model_type")))
@@ -133,7 +133,8 @@ def _end_of(entry: Any) -> int | None:
 
 
 def check_tokenizer(option: str, folder: Path) -> None:
-    """That the tokenizer's files can be read, and that the model has a row for each token of its tokenizer.json.
+    """That the tokenizer's files can be read, and that the model has a row for each token of the vocabulary in its
+    tokenizer.json. Tokens that were added to it may have none: whoever asks for one is told.
 
     Raises:
         UserError: they cannot, or it is the tokenizer of a larger vocabulary.
@@ -151,7 +152,7 @@ def check_tokenizer(option: str, folder: Path) -> None:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises nothing narrower
         raise UserError(f"{option}: {path.name} is no tokenizer: {' '.join(str(error).split())}") from error
-    largest = max(tokenizer.get_vocab().values(), default=-1)
+    largest = max(tokenizer.get_vocab(with_added_tokens=False).values(), default=-1)
     rows = _read_json(option, folder / CONFIG).get("vocab_size")
     if isinstance(rows, int) and largest >= rows:
         raise UserError(

@@ -1,4 +1,4 @@
-"""From checked directories to tokenizers, a rehearsal without weights, and the grafted model."""
+"""From checked directories to a rehearsal without weights, and to the grafted model."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,19 +10,15 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
 )
 from transformers.utils import logging
 
 from weightgraft import GraftedModel, Prompt, Scheme
-from weightgraft.engine.compatibility import check_tokenizers
-from weightgraft.engine.schemes import RECIPIENT
 from weightgraft.errors import UserError
-from weightgraft.loading.folders import ADAPTER_WEIGHTS, has_tokenizer, is_adapter
+from weightgraft.loading.configs import skeleton
+from weightgraft.loading.folders import ADAPTER_WEIGHTS, is_adapter, local_config
 
 LONGEST = 600  # letters of an error of transformers or peft, which may list every weight
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -61,23 +57,6 @@ def chosen_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def load_tokenizer(recipient: Path, donors: Mapping[str, Path]) -> PreTrainedTokenizerBase:
-    """The recipient's tokenizer, once it is known to be that of every donor that brings one.
-
-    Raises:
-        UserError: names the first difference.
-    """
-    folders = {RECIPIENT: recipient} | {name: path for name, path in donors.items() if has_tokenizer(path)}
-    with one_line_errors():
-        tokenizers = {name: AutoTokenizer.from_pretrained(path, **LOCAL) for name, path in folders.items()}
-        check_tokenizers(tokenizers, donors)
-    if not tokenizers[RECIPIENT].is_fast:
-        raise UserError(
-            f"--recipient {recipient}: a slow tokenizer, which does not know the characters of its tokens; add tokenizer.json"
-        )
-    return tokenizers[RECIPIENT]
-
-
 def rehearse(
     recipient: Path, donors: Mapping[str, Path], prompt: Prompt, schemes: Sequence[Scheme]
 ) -> GraftedModel:
@@ -89,19 +68,18 @@ def rehearse(
     Raises:
         UserError: the engine's refusal.
     """
-    with one_line_errors(), torch.device("meta"):
-        skeletons = {
-            name: _skeleton(recipient if is_adapter(folder) else folder) for name, folder in donors.items()
-        }
-        grafted = GraftedModel(_skeleton(recipient), skeletons)
+    option = f"--recipient {recipient}"
+    base = skeleton(option, local_config(str(recipient)) or {})
+    skeletons = {
+        name: base
+        if is_adapter(folder)
+        else skeleton(f"--donor {name}={folder}", local_config(str(folder)) or {})
+        for name, folder in donors.items()
+    }
     with one_line_errors():
+        grafted = GraftedModel(base, skeletons)
         grafted.node_counts([prompt], schemes)
     return grafted
-
-
-def _skeleton(folder: Path) -> PreTrainedModel:
-    config = AutoConfig.from_pretrained(folder, **LOCAL)
-    return AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
 
 
 def load_grafted(

@@ -1,0 +1,45 @@
+"""The tokenizers of folders: the recipient's, which cuts the prompt, and those that donors bring, which must cut it alike."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from weightgraft.engine.schemes import RECIPIENT
+from weightgraft.engine.vocabularies import check_same_ids
+from weightgraft.errors import UserError
+from weightgraft.loading.folders import has_tokenizer
+from weightgraft.loading.models import LOCAL, one_line_errors
+
+Tokenizers = dict[str, PreTrainedTokenizerBase]
+
+
+def load_tokenizers(recipient: Path, donors: Mapping[str, Path]) -> Tokenizers:
+    """The recipient's tokenizer, and that of every donor that brings one.
+
+    Raises:
+        UserError: one cannot be loaded, or the recipient's cannot tell the characters of its tokens.
+    """
+    folders = {RECIPIENT: recipient} | {name: path for name, path in donors.items() if has_tokenizer(path)}
+    tokenizers = {}
+    for name, path in folders.items():
+        option = f"--recipient {path}" if name == RECIPIENT else f"--donor {name}={path}"
+        with one_line_errors(f"{option}: its tokenizer: "):
+            tokenizers[name] = AutoTokenizer.from_pretrained(path, **LOCAL)
+    if not tokenizers[RECIPIENT].is_fast:
+        raise UserError(
+            f"--recipient {recipient}: a slow tokenizer, which does not know the characters of its tokens; add tokenizer.json"
+        )
+    return tokenizers
+
+
+def check_asked(tokenizers: Tokenizers, texts: Sequence[str], special: bool) -> None:
+    """That every donor's tokenizer gives the recipient's ids to what is asked.
+
+    Raises:
+        UserError: names the first token that differs.
+    """
+    for name, theirs in tokenizers.items():
+        if name != RECIPIENT:
+            with one_line_errors():
+                check_same_ids(name, theirs, tokenizers[RECIPIENT], texts, special)
