@@ -131,7 +131,7 @@ def check_window(model: PreTrainedModel) -> None:
     window = _window(model.config) if WINDOW in entries_read(type(model)) else None
     if window is not None and window < 1:
         raise ValueError(
-            f"config.{WINDOW} is {window}: no token would see anything; null means no window, and a window counts tokens"
+            f"recipient: config.{WINDOW} is {window}: no token would see anything; null means no window, and a window counts tokens"
         )
 
 

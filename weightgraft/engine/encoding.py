@@ -84,9 +84,18 @@ def _tokenized(
         offsets[start] = (0, 0)
     offsets = _each_its_own(tokenizer, text, offsets)
     own = max(i for i in range(start + 1) if tokens[start - i : start] == tokens[start : start + i])
-    left_out = tokenizer.convert_ids_to_tokens(tokens[start : start + own])
-    kept = start - own
-    return tokens[:kept] + tokens[start:], offsets[:kept] + offsets[start:], left_out
+    if not own:
+        return tokens, offsets, []
+    told = tokenizer.convert_ids_to_tokens(tokens[start : start + own])
+    behind = offsets[start + own - 1][1]
+    tokens, offsets = tokens[: start - own] + tokens[start:], offsets[: start - own] + offsets[start:]
+    # Behind a special token of the text some tokenizers say the characters one off; without it they do not.
+    alone, places, _ = (
+        _tokenized(tokenizer, text[behind:], special) if text[behind:].strip() else ([], [], [])
+    )
+    if alone == tokens:
+        offsets = [(first + behind, last + behind) if first < last else (0, 0) for first, last in places]
+    return tokens, offsets, told
 
 
 def _each_its_own(

@@ -40,6 +40,7 @@ class GraftedModel:
     recipient: the model that serves by default. donors: by name (letters, digits and _), models of the same
     architecture, peft models with LoRA adapters on the recipient's weights, or directories of such adapters.
     tokenizers: optionally, by the same names and `recipient`, to be checked for giving the same ids.
+    longest_prompt: how many tokens a prompt may have with its target, the last of them not counted.
     Where a donor has other numbers of tokens, the rows that all have are grafted, and all probabilities are over these.
     Raises ValueError for an unknown family or a variant of one with weights elsewhere, and for a donor that
     computes something else than the recipient would with its weights, naming the first difference.
@@ -78,7 +79,13 @@ class GraftedModel:
         ]
         bases = [_base_of(donor, recipient) for donor in donors.values()]
         self._rows = shared_rows([recipient, *bases])
-        self._limit = longest_prompt(recipient, *bases)
+        self.longest_prompt = longest_prompt(recipient, *bases)
+        shorter = self.longest_prompt < longest_prompt(recipient)
+        self._why = (
+            ", the least of their max_position_embeddings and of sliding windows that differ"
+            if shorter
+            else ""
+        )
         tables = table_paths(recipient)
         _tell_rows(self._rows, {RECIPIENT: recipient, **dict(zip(donors, bases, strict=True))})
         self._config, self._device = recipient.config, recipient.device
@@ -89,6 +96,7 @@ class GraftedModel:
         register_packed_attention()
         skeleton = shallow_clone(recipient).eval()
         skeleton.config._attn_implementation = PACKED
+        skeleton.config.return_dict, skeleton.config.output_hidden_states = True, False
         skeleton.config.pad_token_id = None  # GPT-2 warns where a token has this id, padding or not
         wholes = after_last_attention(family, self.anatomy)
         for path, leaf, slots, reads in leaves:
@@ -201,7 +209,7 @@ class GraftedModel:
     ) -> Plan:
         if not schemes:
             raise ValueError("no schemes to score")
-        limit, vocab = self._limit, self._rows
+        limit, vocab = self.longest_prompt, self._rows
         for place, prompt in enumerate(prompts):
             ids = [*prompt.tokens, *prompt.target, *([] if prompt.foil is None else [prompt.foil])]
             if min(ids) < 0 or max(ids) >= vocab:
@@ -212,7 +220,7 @@ class GraftedModel:
             length = len(prompt.tokens) + max(0, len(prompt.target) - 1)
             if length > limit:
                 raise ValueError(
-                    f"prompt {place} has {length} tokens with its target; the models take {limit}"
+                    f"prompt {place} has {length} tokens with its target; the models take {limit}{self._why}"
                 )
         return make_plan(prompts, schemes, self.owners, self.anatomy, decode_route, score_target)
 

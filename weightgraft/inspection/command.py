@@ -19,7 +19,15 @@ from typing import Any
 from weightgraft.engine.schemes import RECIPIENT, Prompt, Scheme
 from weightgraft.errors import UserError
 from weightgraft.inspection.folders import check_folders, named_donors
-from weightgraft.inspection.question import LAST, Spans, default_schemes, read_schemes, read_spans, token_sets
+from weightgraft.inspection.question import (
+    LAST,
+    Spans,
+    check_texts,
+    default_schemes,
+    read_schemes,
+    read_spans,
+    token_sets,
+)
 from weightgraft.notes import gathered
 
 PICTURES = (".png", ".svg", ".pdf")
@@ -165,6 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parsed(arguments)
     check_out(args.out)
     donors = named_donors(args.donor)
+    check_texts(args.prompt, args.target, args.foil)
     spans = read_spans(args.span, args.prompt)
     notations = args.scheme or default_schemes(spans, list(donors))
     read_schemes(notations, list(donors), spans)

@@ -16,6 +16,17 @@ REFERENCES = ("PRE", "SFT")
 Spans = dict[str, list[tuple[int, int]]]
 
 
+def check_texts(prompt: str, target: str, foil: str | None) -> None:
+    """That there is something to ask.
+
+    Raises:
+        UserError: an option is empty.
+    """
+    for option, text in (("--prompt", prompt), ("--target", target), ("--foil", foil)):
+        if text == "":
+            raise UserError(f"{option} is empty; give a text, such as ' Bob', its space in front")
+
+
 def read_spans(given: Sequence[str], text: str) -> Spans:
     """Characters (start, end), end excluded, of the position sets of `--span NAME=TEXT` or `--span NAME=start:end`. A name
     that is given several times is the union.

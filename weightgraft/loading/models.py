@@ -16,6 +16,7 @@ from transformers import (
 from transformers.utils import logging
 
 from weightgraft import GraftedModel, Prompt, Scheme
+from weightgraft.engine.clone import shallow_clone
 from weightgraft.errors import UserError
 from weightgraft.loading.configs import skeleton
 from weightgraft.loading.folders import ADAPTER_WEIGHTS, is_adapter, local_config
