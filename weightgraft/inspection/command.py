@@ -18,6 +18,7 @@ from typing import Any
 from weightgraft.errors import UserError
 from weightgraft.inspection.folders import check_folders, named_donors
 from weightgraft.inspection.question import LAST, Spans, default_schemes, read_schemes, read_spans, token_sets
+from weightgraft.notes import gathered
 
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -131,8 +132,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     spans = read_spans(args.span, args.prompt)
     notations = args.scheme or default_schemes(spans, list(donors))
     read_schemes(notations, list(donors), spans)
-    check_folders(args.recipient, donors)
-    found = inspected(args, donors, spans, notations)
+    with gathered() as notes:
+        check_folders(args.recipient, donors)
+        found = inspected(args, donors, spans, notations)
+    found["notes"] = notes
 
     from weightgraft.inspection.document import headline
     from weightgraft.inspection.picture import save_picture
