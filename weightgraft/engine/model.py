@@ -12,11 +12,12 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from .attention import PACKED, OnlyRead, attending, looks_back_only, register_packed_attention
 from .clone import shallow_clone
-from .compatibility import check_donor, check_tokenizers
+from .compatibility import check_tokenizers
 from .families import family_of
 from .leaves import LowRank, RoutedLeaf, RoutedLinear, Routing
 from .lora import is_lora, lora_leaves
 from .notation import NAME
+from .objects import check_dense_donor, check_recipient
 from .packing import Batch, Groups, build_batch
 from .parts import after_last_attention, anatomy_of, check_paths, leaves_of, linear_parts
 from .planning import LAST, Plan, batches, make_plan
@@ -25,17 +26,20 @@ from .scores import Scores, ScoreTable, joined, measure
 
 TOKEN_BUDGET = 4096
 LOGITS_AT_ONCE = 2**25  # bounds the memory of the unembedding, whatever the vocabulary
-Donor = PreTrainedModel | nn.Module | str | os.PathLike[str]  # a peft model is an nn.Module only
+# A peft model is an nn.Module only.
+Donor = PreTrainedModel | nn.Module | str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 class GraftedModel:
     """A recipient and its donors, ready to be scored under grafting schemes. None of them is changed.
 
     recipient: the model that serves by default. donors: by name (letters, digits and _), models of the same
-    architecture, peft models with LoRA adapters on the recipient's weights, or directories of such adapters.
+    architecture, peft models with LoRA adapters on the recipient's weights, directories of such adapters, or lists of
+    directories of adapters that stand on each other (SFT, then DPO), which add up.
     tokenizers: optionally, by the same names and `recipient`, to be checked for equality.
-    Raises ValueError for an unknown family or a variant of one with weights elsewhere, and for a donor that
-    differs from the recipient in more than its weights, naming the first difference.
+    Raises ValueError for an unknown family or a variant of one with weights elsewhere, for models that are not whole, plain
+    and finite, and for a donor that differs from the recipient in more than its weights, naming the first difference.
+    Under torch.device("meta") models without numbers are taken, to be asked for their anatomy and for plans.
 
     Method: dynamic weight grafting (arXiv 2506.20746, section 3). Every weight of a decoder acts on one token
     at a time, so one pass in which each weight-bearing module picks its owner per token equals running the
@@ -48,6 +52,7 @@ class GraftedModel:
         donors: Mapping[str, Donor],
         tokenizers: Mapping[str, PreTrainedTokenizerBase] | None = None,
     ):
+        check_recipient(recipient)
         family = family_of(recipient.config.model_type)
         if not looks_back_only(recipient.config):
             raise ValueError(
@@ -267,12 +272,7 @@ def _source(
     """Where to find a donor's module, or update, of each path."""
     if is_lora(donor):
         return lora_leaves(name, donor, recipient, paths).get
-    if not isinstance(donor, PreTrainedModel):
-        raise ValueError(
-            f"donor {name!r} is a {type(donor).__name__}, neither a transformers model nor a LoRA adapter"
-        )
-    check_donor(name, donor, recipient)
-    return donor.get_submodule
+    return check_dense_donor(name, donor, recipient).get_submodule
 
 
 def longest_prompt(config: PreTrainedConfig) -> int:
