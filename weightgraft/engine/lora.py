@@ -79,7 +79,7 @@ def load_adapter(option: str, folder: Path, recipient: PreTrainedModel) -> Any:
 
     if not (folder / ADAPTER_CONFIG).exists():
         raise ValueError(
-            f"{option}: no {ADAPTER_CONFIG} in it; load a whole model with from_pretrained and pass the object"
+            f"{option}: no {ADAPTER_CONFIG} there; load a whole model with from_pretrained and pass the object"
         )
     try:
         settings = read_json(option, folder / ADAPTER_CONFIG)
@@ -129,8 +129,13 @@ def _leaves(name: str, donor: Any, recipient: PreTrainedModel, paths: Sequence[s
     from peft.tuners.lora import LoraLayer
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import AuxiliaryTrainingWrapper, ModulesToSaveWrapper
+    from peft.utils.save_and_load import get_peft_model_state_dict
 
     base, adapters = _base(name, donor)
+    if is_real():
+        for adapter in adapters:
+            saved = get_peft_model_state_dict(donor, adapter_name=adapter, save_embedding_layers=False)
+            check_numbers(f"donor {name!r}", saved)
     check_make(name, base, recipient)
     leaves: Leaves = {}
     for path, module in base.named_modules():

@@ -60,7 +60,8 @@ def check_model(option: str, folder: Path, adapters: bool) -> str | None:
         UserError: it cannot be read, or something in it would not be; names the file and what to do.
     """
     if len(stacked(folder)) > 1:
-        return _check_stack(option, folder, adapters)
+        _check_stack(option, folder, adapters)
+        return None
     if not folder.exists():
         raise UserError(f"{option}: no such directory; models are read from local directories only")
     if not folder.is_dir():

@@ -120,7 +120,9 @@ def _span_of(entry: Any) -> tuple[int, int] | None:
     """Where a weight begins and ends in the weights' bytes; None where its entry does not say it, or not for its shape."""
     if not isinstance(entry, dict):
         return None
-    offsets, shape, kind = (entry.get(key) for key in ("data_offsets", "shape", "dtype"))
+    offsets: Any = entry.get("data_offsets")
+    shape: Any = entry.get("shape")
+    kind = entry.get("dtype")
     for numbers in (offsets, shape):
         if not isinstance(numbers, list) or any(type(number) is not int or number < 0 for number in numbers):
             return None
