@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from weightgraft import GraftedModel, Prompt, parse_scheme
 from weightgraft.engine.configs import entries_read
-from weightgraft.loading.configs import CANNOT_BE
+from weightgraft.loading.configs import OF_TRANSFORMERS
 from weightgraft.notes import Note, gathered
 
 SEARCH = settings(
@@ -112,7 +112,7 @@ def with_config(model: PreTrainedModel, values: dict) -> PreTrainedModel | None:
         config = AutoConfig.for_model(values.pop("model_type"), **values)
         other = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
         other.load_state_dict(model.state_dict())
-    except CANNOT_BE:
+    except OF_TRANSFORMERS:
         return None
     other.config.return_dict = True  # without it, transformers' own models fail
     return other.eval()

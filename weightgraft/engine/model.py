@@ -15,12 +15,12 @@ from weightgraft.notes import note
 
 from .attention import PACKED, OnlyRead, attending, looks_back_only, register_packed_attention
 from .clone import shallow_clone
-from .compatibility import check_donor
 from .configs import check_window, longest_prompt
 from .families import family_of
 from .leaves import LowRank, RoutedLeaf, RoutedLinear, Routing
 from .lora import is_lora, lora_leaves
 from .notation import NAME
+from .objects import check_dense_donor, check_recipient
 from .packing import Batch, Groups, build_batch
 from .parts import after_last_attention, anatomy_of, check_paths, leaves_of, linear_parts
 from .planning import LAST, Plan, batches, make_plan
@@ -31,19 +31,23 @@ from .vocabularies import check_tokenizers
 
 TOKEN_BUDGET = 4096
 LOGITS_AT_ONCE = 2**25  # bounds the memory of the unembedding, whatever the vocabulary
-Donor = PreTrainedModel | nn.Module | str | os.PathLike[str]  # a peft model is an nn.Module only
+# A peft model is an nn.Module only.
+Donor = PreTrainedModel | nn.Module | str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 class GraftedModel:
     """A recipient and its donors, ready to be scored under grafting schemes. None of them is changed.
 
     recipient: the model that serves by default. donors: by name (letters, digits and _), models of the same
-    architecture, peft models with LoRA adapters on the recipient's weights, or directories of such adapters.
+    architecture, peft models with LoRA adapters on the recipient's weights, directories of such adapters, or lists of
+    directories of adapters that stand on each other (SFT, then DPO), which add up.
     tokenizers: optionally, by the same names and `recipient`, to be checked for giving the same ids.
     longest_prompt: how many tokens a prompt may have with its target, the last of them not counted.
     Where a donor has other numbers of tokens, the rows that all have are grafted, and all probabilities are over these.
-    Raises ValueError for an unknown family or a variant of one with weights elsewhere, and for a donor that
-    computes something else than the recipient would with its weights, naming the first difference.
+    Raises ValueError for an unknown family or a variant of one with weights elsewhere, for models that are not whole, plain
+    and finite, and for a donor that computes something else than the recipient would with its weights, naming the first
+    difference.
+    Under torch.device("meta") models without numbers are taken, to be asked for their anatomy and for plans.
 
     Method: dynamic weight grafting (arXiv 2506.20746, section 3). Every weight of a decoder acts on one token
     at a time, so one pass in which each weight-bearing module picks its owner per token equals running the
@@ -56,6 +60,7 @@ class GraftedModel:
         donors: Mapping[str, Donor],
         tokenizers: Mapping[str, PreTrainedTokenizerBase] | None = None,
     ):
+        check_recipient(recipient)
         family = family_of(recipient.config.model_type)
         if not looks_back_only(recipient.config):
             raise ValueError(
@@ -292,19 +297,16 @@ def _source(
     """Where to find a donor's module, or update, of each path."""
     if is_lora(donor):
         return lora_leaves(name, donor, recipient, paths).get
-    if not isinstance(donor, PreTrainedModel):
-        raise ValueError(
-            f"donor {name!r} is a {type(donor).__name__}, neither a transformers model nor a LoRA adapter"
-        )
-    check_donor(name, donor, recipient)
-    return donor.get_submodule
+    return check_dense_donor(name, donor, recipient).get_submodule
 
 
 def _base_of(donor: Donor, recipient: PreTrainedModel) -> PreTrainedModel:
     """The model whose code a donor runs: itself, or the one that carries an adapter."""
     if isinstance(donor, PreTrainedModel):
         return donor
-    return recipient if isinstance(donor, (str, os.PathLike)) else cast(Any, donor).get_base_model()
+    return (
+        recipient if isinstance(donor, (str, os.PathLike, list, tuple)) else cast(Any, donor).get_base_model()
+    )
 
 
 def _tell_rows(rows: int, models: Mapping[str, PreTrainedModel]) -> None:

@@ -8,8 +8,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from weightgraft.engine.schemes import RECIPIENT
 from weightgraft.engine.vocabularies import check_same_ids
 from weightgraft.errors import UserError
-from weightgraft.loading.folders import has_tokenizer
-from weightgraft.loading.models import LOCAL, one_line_errors
+from weightgraft.loading.folders import has_tokenizer, is_adapter, stacked
+from weightgraft.loading.models import LOCAL, one_line_errors, read_config
 
 Tokenizers = dict[str, PreTrainedTokenizerBase]
 
@@ -20,10 +20,13 @@ def load_tokenizers(recipient: Path, donors: Mapping[str, Path]) -> Tokenizers:
     Raises:
         UserError: one cannot be loaded, or the recipient's cannot tell the characters of its tokens.
     """
-    folders = {RECIPIENT: recipient} | {name: path for name, path in donors.items() if has_tokenizer(path)}
+    own = {name: stacked(path)[-1] for name, path in donors.items()}
+    folders = {RECIPIENT: recipient} | {name: path for name, path in own.items() if has_tokenizer(path)}
     tokenizers = {}
     for name, path in folders.items():
         option = f"--recipient {path}" if name == RECIPIENT else f"--donor {name}={path}"
+        if not is_adapter(path):  # AutoTokenizer reads the config too, without saying what is wrong with it
+            read_config(option, path)
         with one_line_errors(f"{option}: its tokenizer: "):
             tokenizers[name] = AutoTokenizer.from_pretrained(path, **LOCAL)
     if not tokenizers[RECIPIENT].is_fast:
