@@ -36,15 +36,22 @@ GROUPS = {
 OUTSIDE_LAYERS = {"embed", "final_norm", "unembed"}
 MODULE_COMPONENT = {
     "wte": "embed", "wpe": "embed", "embed_in": "embed", "embed_tokens": "embed",
-    "ln_f": "final_norm", "final_layer_norm": "final_norm", "norm": "final_norm", "lm_head": "unembed",
-    "ln_1": "attn_norm", "input_layernorm": "attn_norm",
+    "ln_f": "final_norm", "final_layer_norm": "final_norm", "norm": "final_norm", "final_layernorm": "final_norm",
+    "lm_head": "unembed",
+    "ln_1": "attn_norm", "input_layernorm": "attn_norm", "post_self_attn_layernorm": "attn_norm",
     "ln_2": "mlp_norm", "pre_feedforward_layernorm": "mlp_norm", "post_feedforward_layernorm": "mlp_norm",
+    "post_mlp_layernorm": "mlp_norm",
     "q_proj": "q", "q_norm": "q", "k_proj": "k", "k_norm": "k", "v_proj": "v",
-    "attn.c_proj": "o", "o_proj": "o", "attention.dense": "o",
+    "attn.c_proj": "o", "o_proj": "o", "attention.dense": "o", "self_attn.dense": "o", "fc1": "up", "fc2": "down",
     "gate_proj": "gate", "mlp.c_fc": "up", "dense_h_to_4h": "up", "up_proj": "up",
     "mlp.c_proj": "down", "dense_4h_to_h": "down", "down_proj": "down",
 }  # fmt: skip
-SANDWICHED = {"gemma2", "gemma3_text", "olmo2"}  # here post_attention_layernorm closes the attention block
+SANDWICHED = {
+    "gemma2",
+    "gemma3_text",
+    "olmo2",
+    "olmo3",
+}  # here post_attention_layernorm closes the attention block
 
 
 class Tokens(frozenset):

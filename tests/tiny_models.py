@@ -22,6 +22,7 @@ _COMMON = {
 _GROUPED = {**_COMMON, "num_key_value_heads": 2}
 _WIDE = {**_GROUPED, "head_dim": 8}  # heads that together are wider than the model
 _WINDOW = {"sliding_window": 4}  # shorter than most test prompts
+_MIXED = ["sliding_attention", "full_attention", "sliding_attention"]
 _ROTARY = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0}
 _GPT2 = {"n_embd": 24, "n_layer": 3, "n_head": 4, "n_positions": 64}
 _CONFIGS: dict[str, dict] = {
@@ -38,10 +39,27 @@ _CONFIGS: dict[str, dict] = {
         **_WIDE,
         **_WINDOW,
         "query_pre_attn_scalar": 8,
-        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        "layer_types": _MIXED,
     },
     "olmo2": _GROUPED,
+    "olmo3": {**_GROUPED, **_WINDOW, "layer_types": _MIXED},
+    "phi": {**_WIDE, "rope_parameters": _ROTARY | {"partial_rotary_factor": 0.5}},
     "phi3": {**_GROUPED, **_WINDOW},
+    "starcoder2": {**_GROUPED, **_WINDOW},
+    "granite": {
+        **_GROUPED,
+        "attention_multiplier": 0.3,
+        "embedding_multiplier": 1.5,
+        "residual_multiplier": 0.7,
+        "logits_scaling": 3.0,
+    },
+    "smollm3": {**_GROUPED, "no_rope_layers": [1, 0, 1]},
+    "glm4": {
+        **_WIDE,
+        "attention_bias": True,
+        "rope_parameters": _ROTARY | {"partial_rotary_factor": 0.5},
+    },
+    "cohere2": {**_WIDE, **_WINDOW, "logit_scale": 0.5, "layer_types": _MIXED},
 }
 FAMILY_NAMES = tuple(_CONFIGS)
 

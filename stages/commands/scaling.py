@@ -94,10 +94,10 @@ def packed_tokens(
 ) -> tuple[float, float]:
     """Of all setups of one model, for each fact: tokens that the engine packs, and tokens of activation patching, a pass each."""
     engine = patched = 0.0
-    model = narrow(name)
+    model, donor = narrow(name), narrow(name)
     for setup_name in [*params["study"]["recipes"], *params["study"]["setups"]]:
         setup = params["setups"][setup_name]
-        grafted = GraftedModel(model, dict.fromkeys(setup["donors"], model))
+        grafted = GraftedModel(model, dict.fromkeys(setup["donors"], donor))
         subject = Subject(
             grafted.anatomy, next(iter(setup["donors"])), cell_sizes(model), params["graft"]["draws"], 0
         )

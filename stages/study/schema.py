@@ -21,7 +21,8 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 # The engine's (weightgraft/engine/families.py). Models of the first five are trained here too (checking/architectures.py).
 Family = Literal[
-    "gpt2", "gpt_neox", "llama", "stablelm", "gemma", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "olmo2", "phi3"
+    "gpt2", "gpt_neox", "llama", "stablelm", "gemma", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "olmo2", "olmo3",
+    "phi", "phi3", "starcoder2", "granite", "smollm3", "glm4", "cohere2",
 ]  # fmt: skip
 Colour = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
 

@@ -60,11 +60,6 @@ def test_an_unstable_boundary_shows_both_tokenizations(tokenizer):
     assert "'Ġ', 'A'] alone" in message and "'ĠAda'] together" in message
 
 
-def test_an_empty_target_is_an_unstable_boundary(tokenizer):
-    with pytest.raises(ValueError, match="unstable boundary"):
-        encode_prompt(tokenizer, "See", "", {})
-
-
 def test_a_span_that_ends_inside_a_token_is_refused(tokenizer):
     with pytest.raises(ValueError, match="position set 'FE': 'Ad' ends inside the token"):
         encode_prompt(tokenizer, "See Ada", " st", {"FE": [(4, 6)]})

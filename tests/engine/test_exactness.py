@@ -11,11 +11,12 @@ from oracle import Oracle
 from tiny_models import FAMILY_NAMES, VOCAB, tiny_lora, tiny_model
 
 from weightgraft import Graft, GraftedModel, Prompt, Scheme, Scores
+from weightgraft.engine.families import FAMILIES
 
 # Relative to the largest logit. The numbers are the same up to float32 rounding: sums are taken in another order
 # (rows of several prompts in one product, low-rank updates instead of merged ones).
 TOLERANCE = 1e-5
-CASES_PER_FAMILY = 50  # 12 families: 600 cases, each of several prompts and schemes
+CASES_PER_FAMILY = 32  # 19 families: 608 cases, each of several prompts and schemes
 
 UNLAYERED = ("embed", "final_norm", "unembed", "NORM")
 LAYERED = ("attn_norm", "mlp_norm", "FFN", "up", "down")
@@ -87,7 +88,10 @@ CASES = st.fixed_dictionaries(
 )
 
 
-def case_of(drawn: dict) -> Case:
+def case_of(drawn: dict, family: str) -> Case:
+    if "mlp_norm" not in FAMILIES[family].components:  # where one norm serves attention and FFN
+        for graft in (graft for grafts in drawn["schemes"] for graft in grafts):
+            graft["components"] = graft["components"].replace("mlp_norm", "attn_norm")
     prompts = [Prompt(**fields) for fields in drawn["prompts"]]
     schemes = [
         Scheme(str(number), tuple(Graft(**fields) for fields in grafts))
@@ -166,7 +170,7 @@ def test_packed_pass_equals_token_by_token(family: str):
     )
     @given(drawn=CASES)
     def agree(drawn: dict):
-        assert largest_difference(family, case_of(drawn)) <= TOLERANCE
+        assert largest_difference(family, case_of(drawn, family)) <= TOLERANCE
 
     agree()
 

@@ -10,7 +10,11 @@ from itertools import groupby
 
 from transformers import PreTrainedTokenizerBase
 
+from weightgraft.notes import note
+
 from .schemes import Prompt
+
+CASED = ("Lu", "Ll", "Lt")  # letters of the scripts that write spaces between words
 
 
 def encode_prompt(
@@ -19,37 +23,56 @@ def encode_prompt(
     target: str,
     spans: Mapping[str, Sequence[tuple[int, int]]],
     foil: str | None = None,
+    *,
+    add_special_tokens: bool = True,
 ) -> Prompt:
     """Tokenize one prompt. tokenizer: a fast one, since it must know which characters each token covers.
 
     target, foil: what may follow the text, with the space in front where there is one. spans: for each position
-    set, (start, end) characters of the text, end excluded.
+    set, (start, end) characters of the text, end excluded. add_special_tokens: False for a text that has them already, as
+    one that a chat template has written; a BOS that the text begins with is never doubled.
 
     A span's tokens are those that hold a character of it, and the white space inside it; a character of several
     tokens (bytes) is in the span with all of them. A token may also hold white space, punctuation and symbols beside
     the span (` Ada`, or `.?` behind `Jr`), but no letter, digit or character of another span. BOS and the space that
     some tokenizers put in front of a text are in no span, and an EOS that they put behind it is left out.
     Raises ValueError where the text is tokenized differently with the target behind it (both are shown), where a
-    span's borders fall inside a token or it holds none, for a text without tokens, and for a slow tokenizer.
+    span's borders fall inside a token or it holds none, for a text or target without tokens, and for a slow tokenizer.
     """
-    tokens, offsets = _tokenized(tokenizer, text)
+    tokens, offsets, doubled = _tokenized(tokenizer, text, add_special_tokens)
+    if doubled:
+        note(
+            f"the prompt begins with {''.join(doubled)}, which the tokenizer puts in front of every text: it is there once"
+        )
     taken = [span for members in spans.values() for span in members]
     positions = {
         name: [token for span in members for token in _covered(name, text, offsets, span, taken)]
         for name, members in spans.items()
     }
-    following = _following(tokenizer, text, tokens, target)
-    first_of_foil = None if foil is None else _following(tokenizer, text, tokens, foil)[0]
+    following = _following(tokenizer, text, tokens, "target", target, add_special_tokens)
+    first_of_foil = None
+    if foil is not None:
+        first_of_foil = _following(tokenizer, text, tokens, "foil", foil, add_special_tokens)[0]
     return Prompt(tokens=tokens, positions=positions, target=following, foil=first_of_foil)
 
 
-def _tokenized(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-    """Tokens up to the text's last one, and the characters [first, last) that each covers: none for BOS."""
+def token_ids(tokenizer: PreTrainedTokenizerBase, text: str, add_special_tokens: bool = True) -> list[int]:
+    """The tokens that encode_prompt gives a text; all that a slow tokenizer gives it."""
+    if not tokenizer.is_fast:
+        return list(tokenizer(text, add_special_tokens=add_special_tokens)["input_ids"])
+    return _tokenized(tokenizer, text, add_special_tokens)[0]
+
+
+def _tokenized(
+    tokenizer: PreTrainedTokenizerBase, text: str, special: bool
+) -> tuple[list[int], list[tuple[int, int]], list[str]]:
+    """Tokens up to the text's last one, the characters [first, last) that each covers (none for BOS), and the special
+    tokens that were left out in front because the text begins with them."""
     if not tokenizer.is_fast:
         raise ValueError(
             f"{type(tokenizer).__name__} is no fast tokenizer: it cannot tell a token's characters"
         )
-    encoded = tokenizer(text, return_offsets_mapping=True)
+    encoded = tokenizer(text, return_offsets_mapping=True, add_special_tokens=special)
     tokens, offsets = encoded["input_ids"], [(first, last) for first, last in encoded["offset_mapping"]]
     of_text = [token for token, owner in enumerate(encoded.sequence_ids()) if owner is not None]
     if not of_text:
@@ -59,7 +82,20 @@ def _tokenized(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int]
     # A space in front of the text that is a token of its own claims the text's first character.
     if not str(tokenizer.decode(tokens[start])).strip() and text[slice(*offsets[start])].strip():
         offsets[start] = (0, 0)
-    return tokens, _each_its_own(tokenizer, text, offsets)
+    offsets = _each_its_own(tokenizer, text, offsets)
+    own = max(i for i in range(start + 1) if tokens[start - i : start] == tokens[start : start + i])
+    if not own:
+        return tokens, offsets, []
+    told = tokenizer.convert_ids_to_tokens(tokens[start : start + own])
+    behind = offsets[start + own - 1][1]
+    tokens, offsets = tokens[: start - own] + tokens[start:], offsets[: start - own] + offsets[start:]
+    # Behind a special token of the text some tokenizers say the characters one off; without it they do not.
+    alone, places, _ = (
+        _tokenized(tokenizer, text[behind:], special) if text[behind:].strip() else ([], [], [])
+    )
+    if alone == tokens:
+        offsets = [(first + behind, last + behind) if first < last else (0, 0) for first, last in places]
+    return tokens, offsets, told
 
 
 def _each_its_own(
@@ -82,13 +118,30 @@ def _each_its_own(
 
 
 def _following(
-    tokenizer: PreTrainedTokenizerBase, text: str, tokens: Sequence[int], continuation: str
+    tokenizer: PreTrainedTokenizerBase,
+    text: str,
+    tokens: Sequence[int],
+    what: str,
+    continuation: str,
+    special: bool,
 ) -> list[int]:
-    together, _ = _tokenized(tokenizer, text + continuation)
+    if not continuation:
+        raise ValueError(f"the {what} is empty; give the text that may follow the prompt, such as ' Bob'")
+    together, *_ = _tokenized(tokenizer, text + continuation, special)
+    inside_word = all(unicodedata.category(letter) in CASED for letter in (text[-1], continuation[0]))
+    spaced = repr(f" {continuation}")
     if together[: len(tokens)] != list(tokens) or len(together) == len(tokens):
+        cure = f"; write the {what} with a space in front: {spaced}" if inside_word else ""
+        if text[-1].isspace():
+            cure = f"; a space belongs to the {what}, in front"
         raise ValueError(
             f"unstable boundary between {text!r} and {continuation!r}: {tokenizer.convert_ids_to_tokens(list(tokens))} alone, "
-            f"{tokenizer.convert_ids_to_tokens(together)} together"
+            f"{tokenizer.convert_ids_to_tokens(together)} together{cure}"
+        )
+    if inside_word:
+        word = f"{text.split()[-1]}{continuation}"
+        note(
+            f"the {what} goes on in the prompt's last word: {word!r} is asked; where it is a word of its own, write {spaced}"
         )
     return together[len(tokens) :]
 

@@ -1,13 +1,13 @@
 """One row per decoder family: where each component lives in transformers' own model. Data only.
 
 To add a family, add a row: its `config.model_type` as the key, and for each weight-bearing module of a decoder
-layer its path, the components it holds, and how it is laid out. Heads, sizes, tied weights, sliding windows and
-soft-capping are read from the model's config. Starcoder 2, say, is Llama with another FFN; its row would be
+layer its path, the components it holds, and how it is laid out. Heads, sizes, tied weights, sliding windows, soft-capping
+and scales of the logits are read from the model's config. Arcee, say, is Llama with another FFN; its row would be
 
-    "starcoder2": _llama_like(*_PRE_NORMS, *_Q_K_V, _O, _one("mlp.c_fc", "up"), _one("mlp.c_proj", "down")),
+    "arcee": _llama_like(*_PRE_NORMS, *_Q_K_V, _O, _one("mlp.up_proj", "up"), _DOWN),
 
 and a tiny config of it in tests/tiny_models.py puts it under every test. A forgotten weight is an error when a model is
-wrapped; what no row can say (attention sinks, a scale of the logits) fails the comparison with the token-by-token procedure.
+wrapped; what no row can say (attention sinks, say) fails the comparison with the token-by-token procedure.
 """
 
 from dataclasses import dataclass
@@ -75,13 +75,16 @@ def _qk_norms(token_dim: int) -> tuple[Leaf, ...]:
     return _one("self_attn.q_norm", "q", token_dim), _one("self_attn.k_norm", "k", token_dim)
 
 
-def _llama_like(*layer: Leaf) -> Family:
+_FUSED_FFN = (Leaf("mlp.gate_up_proj", ("gate", "up")), _DOWN)
+
+
+def _llama_like(*layer: Leaf, final_norm: str = "model.norm") -> Family:
     return Family(
         backbone="model",
         layers="model.layers",
         embed=(_one("model.embed_tokens", "embed"),),
         layer=layer,
-        final_norm=_one("model.norm", "final_norm"),
+        final_norm=_one(final_norm, "final_norm"),
         unembed=_UNEMBED,
     )
 
@@ -126,13 +129,31 @@ FAMILIES = {
     "gemma2": _llama_like(*_SANDWICH_NORMS, *_Q_K_V, _O, *_FFN),
     "gemma3_text": _llama_like(*_SANDWICH_NORMS, *_Q_K_V, *_qk_norms(token_dim=2), _O, *_FFN),
     "olmo2": _llama_like(*_POST_NORMS, *_Q_K_V, *_qk_norms(token_dim=1), _O, *_FFN),
-    "phi3": _llama_like(
-        *_PRE_NORMS,
-        Leaf("self_attn.qkv_proj", ("q", "k", "v")),
-        _O,
-        Leaf("mlp.gate_up_proj", ("gate", "up")),
-        _DOWN,
+    "olmo3": _llama_like(*_POST_NORMS, *_Q_K_V, *_qk_norms(token_dim=1), _O, *_FFN),
+    "phi": _llama_like(
+        _one("input_layernorm", "attn_norm"),  # the FFN reads it as well: they run side by side
+        *_Q_K_V,
+        _one("self_attn.dense", "o"),
+        _one("mlp.fc1", "up"),
+        _one("mlp.fc2", "down"),
+        final_norm="model.final_layernorm",
     ),
+    "phi3": _llama_like(*_PRE_NORMS, Leaf("self_attn.qkv_proj", ("q", "k", "v")), _O, *_FUSED_FFN),
+    "starcoder2": _llama_like(*_PRE_NORMS, *_Q_K_V, _O, _one("mlp.c_fc", "up"), _one("mlp.c_proj", "down")),
+    "granite": _llama_like(*_PRE_NORMS, *_Q_K_V, _O, *_FFN),
+    "smollm3": _llama_like(*_PRE_NORMS, *_Q_K_V, _O, *_FFN),
+    "glm4": _llama_like(
+        _one("input_layernorm", "attn_norm"),
+        _one("post_self_attn_layernorm", "attn_norm"),
+        _one("post_attention_layernorm", "mlp_norm"),
+        _one("post_mlp_layernorm", "mlp_norm"),
+        *_Q_K_V,
+        _O,
+        *_FUSED_FFN,
+    ),
+    "cohere2": _llama_like(
+        _one("input_layernorm", "attn_norm"), *_Q_K_V, _O, *_FFN
+    ),  # side by side, as in Phi
 }
 
 

@@ -1,40 +1,143 @@
-"""LoRA donors: a peft model or an adapter's directory, kept low-rank."""
+"""LoRA donors: a peft model, an adapter's directory, or several that stand on each other; kept low-rank."""
 
+import copy
 import os
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from weightgraft.errors import UserError
+from weightgraft.loading.adapter_configs import MERGE, check_adapter_config
+from weightgraft.loading.folders import ADAPTER_CONFIG, adapter_header, read_json
+from weightgraft.notes import note
+
 from .clone import shallow_clone
 from .compatibility import check_make
 from .leaves import LowRank, is_linear
+from .objects import check_numbers, is_real
+
+Leaves = dict[str, LowRank | nn.Module]
+PREFIX = "base_model.model."  # of the names in an adapter's file
+# What peft raises where a config, a file and a base do not fit; most of it is known before peft is asked.
+OF_PEFT = (ValueError, TypeError, KeyError, AttributeError, RuntimeError, NotImplementedError, ImportError)
 
 
 def is_lora(donor: object) -> bool:
-    """Whether a donor is an adapter's directory or a peft model (told by its shape: peft stays optional)."""
-    return isinstance(donor, (str, os.PathLike)) or hasattr(donor, "peft_config")
+    """Whether a donor is an adapter's directory, a list of them, or a peft model (told by its shape: peft stays optional)."""
+    return isinstance(donor, (str, os.PathLike, list, tuple)) or hasattr(donor, "peft_config")
 
 
-def lora_leaves(
-    name: str, donor: Any, recipient: PreTrainedModel, paths: Sequence[str]
-) -> dict[str, LowRank | nn.Module]:
-    """What a LoRA donor has at each module path: a low-rank update, or a whole module (`modules_to_save`).
+def lora_leaves(name: str, donor: Any, recipient: PreTrainedModel, paths: Sequence[str]) -> Leaves:
+    """What a LoRA donor has at each module path: a low-rank update, or a whole module (`modules_to_save`, merged DoRA).
 
     donor: a peft model (or a transformers model with adapters), whose base must have the recipient's weights and
-    of which only the adapter is kept; or the path of an adapter's directory. paths: where components live.
+    of which only the adapter is kept; or the path of an adapter's directory, or a list of them. paths: where components live.
     Raises ValueError for a donor that is not LoRA, or does more than add B(A x) to linear modules and replace
-    modules, or is merged, or stands on another base; it names where.
+    modules, or is merged, or stands on another base, or whose file does not hold just what it should; it names where.
     """
+    what = f"donor {name!r}"
+    if not isinstance(donor, (str, os.PathLike, list, tuple)):
+        leaves = _leaves(name, donor, recipient, paths)
+    else:
+        folders = [Path(folder) for folder in (donor if isinstance(donor, list | tuple) else [donor])]
+        if not folders:
+            raise ValueError(f"{what}: an empty list of adapters")
+        found = []
+        for folder in folders:
+            model = load_adapter(f"{what}: {folder}", folder, recipient)
+            found.append(_leaves(name, model, recipient, paths))
+        leaves = found[0] if len(found) == 1 else _added(what, found)
+        _tell_base(what, folders[0], recipient)
+    if is_real():
+        for path, leaf in leaves.items():
+            tensors = (
+                {"A": leaf.a, "B": leaf.b} if isinstance(leaf, LowRank) else dict(leaf.named_parameters())
+            )
+            check_numbers(what, {f"{path}, its {key}": tensor for key, tensor in tensors.items()})
+        if all(isinstance(leaf, LowRank) and not leaf.b.any() for leaf in leaves.values()):
+            note(f"{what}: its adapter adds nothing (every B is 0, as before training), so SFT is PRE")
+    return leaves
+
+
+def load_adapter(option: str, folder: Path, recipient: PreTrainedModel) -> Any:
+    """A peft model of a directory's adapter on a clone of the recipient, of which it changes nothing.
+
+    What the file holds is held against what the config asks for on this recipient before a number is read.
+
+    Raises:
+        ValueError: it is no adapter, not LoRA, or file, config and recipient do not fit; names the entry and what to do.
+    """
+    from peft import PeftConfig, PeftModel
+    from peft.utils.save_and_load import get_peft_model_state_dict
+
+    from weightgraft.loading.fit import check_adapter_fits
+
+    if not (folder / ADAPTER_CONFIG).exists():
+        raise ValueError(
+            f"{option}: no {ADAPTER_CONFIG} there; load a whole model with from_pretrained and pass the object"
+        )
+    try:
+        settings = read_json(option, folder / ADAPTER_CONFIG)
+        check_adapter_config(option, settings)
+        header = adapter_header(option, folder)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what peft warns of is an error or a note here
+            config = PeftConfig.from_pretrained(str(folder))
+            config.init_lora_weights = False  # what is loaded needs no start
+            # On meta, so that what is not loaded has no numbers; and peft then puts loaded tensors in the place of others and
+            # writes into none, so that what it loads beside A and B (biases) does not reach the recipient.
+            model = PeftModel(
+                shallow_clone(recipient), config, low_cpu_mem_usage=True, autocast_adapter_dtype=False
+            )
+            asked = get_peft_model_state_dict(model, save_embedding_layers=False)
+            base = {PREFIX + key: tuple(weight.shape) for key, weight in recipient.state_dict().items()}
+            check_adapter_fits(
+                option, {key: tuple(weight.shape) for key, weight in asked.items()}, header, base
+            )
+            if is_real():
+                device = str(recipient.device)
+                model.load_adapter(
+                    folder,
+                    "default",
+                    low_cpu_mem_usage=True,
+                    autocast_adapter_dtype=False,
+                    torch_device=device,
+                )
+    except UserError as error:
+        raise ValueError(str(error)) from None
+    except OF_PEFT as error:
+        raise ValueError(f"{option}: {ADAPTER_CONFIG}: peft says: {' '.join(str(error).split())}") from error
+    unknown = [
+        key
+        for key, value in settings.items()
+        if value and not hasattr(config, key) and key != "runtime_config"
+    ]
+    if unknown:
+        note(
+            f"{option}: {ADAPTER_CONFIG} has entries that this version of peft does not know, left out: {', '.join(unknown)}"
+        )
+    return model.eval()
+
+
+def _leaves(name: str, donor: Any, recipient: PreTrainedModel, paths: Sequence[str]) -> Leaves:
+    """What the active adapters of a peft model have at each path."""
     from peft.tuners.lora import LoraLayer
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import AuxiliaryTrainingWrapper, ModulesToSaveWrapper
+    from peft.utils.save_and_load import get_peft_model_state_dict
 
-    base, adapters = _base(name, donor, recipient)
+    base, adapters = _base(name, donor)
+    if is_real():
+        for adapter in adapters:
+            saved = get_peft_model_state_dict(donor, adapter_name=adapter, save_embedding_layers=False)
+            check_numbers(f"donor {name!r}", saved)
     check_make(name, base, recipient)
-    leaves: dict[str, LowRank | nn.Module] = {}
+    leaves: Leaves = {}
     for path, module in base.named_modules():
         if not isinstance(module, (BaseTunerLayer, AuxiliaryTrainingWrapper)):
             continue
@@ -44,10 +147,11 @@ def lora_leaves(
         elif isinstance(module, ModulesToSaveWrapper):
             leaves.update((path, saved) for key, saved in module.modules_to_save.items() if key in adapters)
         elif isinstance(module, LoraLayer):
-            problem = _more_than_low_rank(module)
             used = [adapter for adapter in adapters if adapter in module.lora_A]
+            problem = _more_than_low_rank(module, used)
             if used and problem is None:
-                leaves[path] = _low_rank(module, used)
+                dora = any(module.lora_variant.get(adapter) is not None for adapter in used)
+                leaves[path] = _merged(module, used) if dora else _low_rank(module, used)
         else:
             problem = f"it is a {type(module).__name__}, not LoRA"
         if problem:
@@ -64,50 +168,58 @@ def _low_rank(module: Any, adapters: Sequence[str]) -> LowRank:
     return LowRank(torch.cat(a), torch.cat(b, dim=1))
 
 
-def _base(name: str, donor: Any, recipient: PreTrainedModel) -> tuple[PreTrainedModel, list[str]]:
-    """The model that carries the adapters, and the names of the active ones."""
-    from peft import PeftConfig, PeftModel
+def _merged(module: Any, adapters: Sequence[str]) -> nn.Module:
+    """A layer with DoRA, which scales the whole weight, as the plain module that it amounts to."""
+    own = copy.deepcopy(module)
+    if is_real():
+        own.merge(adapter_names=list(adapters))
+    return own.get_base_layer()
 
-    if isinstance(donor, (str, os.PathLike)):
-        if not os.path.exists(os.path.join(donor, "adapter_config.json")):
-            raise ValueError(
-                f"donor {name!r}: no adapter_config.json in {donor}; load a whole model with from_pretrained and pass it"
-            )
-        _check_kind(name, PeftConfig.from_pretrained(os.fspath(donor)))
-        # With low_cpu_mem_usage peft puts loaded tensors in the place of others and writes into none, so that
-        # what it loads beside A and B (biases) shows up as a difference and does not reach the recipient.
-        donor = PeftModel.from_pretrained(
-            shallow_clone(recipient),
-            donor,
-            low_cpu_mem_usage=True,
-            autocast_adapter_dtype=False,
-            torch_device=str(recipient.device),
-        )
+
+def _added(what: str, stack: Sequence[Leaves]) -> Leaves:
+    """Adapters that were trained on one another, each with the ones before it merged, as one: plain updates add up."""
+    leaves: Leaves = {}
+    for found in stack:
+        for path, leaf in found.items():
+            below = leaves.get(path)
+            if below is None:
+                leaves[path] = leaf
+            elif isinstance(below, LowRank) and isinstance(leaf, LowRank):
+                leaves[path] = LowRank(torch.cat([below.a, leaf.a]), torch.cat([below.b, leaf.b], dim=1))
+            else:
+                raise ValueError(
+                    f"{what}: cannot add up its adapters at {path}: one of them has DoRA or a saved module there; {MERGE}"
+                )
+    return leaves
+
+
+def _base(name: str, donor: Any) -> tuple[PreTrainedModel, list[str]]:
+    """The model that carries the adapters, and the names of the active ones."""
     for config in donor.peft_config.values():
-        _check_kind(name, config)
+        kind = getattr(config, "peft_type", None)
+        settings = config.to_dict() | {"peft_type": getattr(kind, "value", kind)}
+        try:
+            check_adapter_config(f"donor {name!r}", settings)
+        except UserError as error:
+            raise ValueError(str(error)) from None
     if isinstance(donor, PreTrainedModel):
         return donor, donor.active_adapters()
     return donor.get_base_model(), list(donor.active_adapters)
 
 
-def _check_kind(name: str, config: Any) -> None:
-    kind = getattr(config, "peft_type", None)
-    if getattr(kind, "value", kind) != "LORA":
-        raise ValueError(
-            f"donor {name!r}: a {getattr(kind, 'value', kind)} adapter; of peft's adapters, only LORA can be grafted"
-        )
+def _more_than_low_rank(module: Any, adapters: Sequence[str]) -> str | None:
+    """Why a LoRA layer is more than W x + B(A x), or W' x with DoRA's weights; None if it is not."""
+    from peft.tuners.lora.variants import DoraLinearVariant
 
-
-def _more_than_low_rank(module: Any) -> str | None:
-    """Why a LoRA layer is more than W x + B(A x), or None if it is not."""
     if not is_linear(module.get_base_layer()):
-        return f"its base is a {type(module.get_base_layer()).__name__}, not a Linear or Conv1D"
+        return f"its base is a {type(module.get_base_layer()).__name__}, not a Linear or Conv1D; {MERGE}"
     if module.merged or module.disable_adapters:
         return "it is merged into the base; unmerge it" if module.merged else "it is switched off"
-    if any(variant is not None for variant in module.lora_variant.values()):
-        return "it is a variant of LoRA (such as DoRA)"
+    variants = [module.lora_variant[adapter] for adapter in adapters if adapter in module.lora_variant]
+    if any(variant is not None and type(variant) is not DoraLinearVariant for variant in variants):
+        return f"it is a variant of LoRA; {MERGE}"
     if any(layer.bias is not None for layer in module.lora_B.values()):
-        return "it has a bias"
+        return f"it has a bias; {MERGE}"
     return None
 
 
@@ -124,3 +236,17 @@ def _base_differences(base: nn.Module, recipient: PreTrainedModel) -> Iterator[t
             yield path, f"device {theirs.device}, recipient {parameter.device}"
         elif theirs.data_ptr() != parameter.data_ptr() and not torch.equal(theirs, parameter):
             yield path, "other weights"
+
+
+def _tell_base(what: str, folder: Path, recipient: PreTrainedModel) -> None:
+    """A note where an adapter's config names another base than the recipient. Names are compared, not weights."""
+    settings: Mapping[str, Any] = read_json(what, folder / ADAPTER_CONFIG)
+    theirs, ours = settings.get("base_model_name_or_path"), recipient.config._name_or_path
+    if not isinstance(theirs, str) or not theirs or not ours:
+        return
+    parts = {*Path(ours).absolute().parts, *Path(ours).resolve().parts}  # of the hub's cache too
+    if not parts & {Path(theirs).name, "models--" + theirs.replace("/", "--")}:
+        note(
+            f"{what}: {folder}: its {ADAPTER_CONFIG} names {theirs} as its base, the recipient is {ours}; the numbers are "
+            "those of the adapter on the recipient"
+        )

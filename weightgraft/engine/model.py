@@ -4,38 +4,50 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from weightgraft.notes import note
+
 from .attention import PACKED, OnlyRead, attending, looks_back_only, register_packed_attention
 from .clone import shallow_clone
-from .compatibility import check_donor, check_tokenizers
+from .configs import check_window, longest_prompt
 from .families import family_of
 from .leaves import LowRank, RoutedLeaf, RoutedLinear, Routing
 from .lora import is_lora, lora_leaves
 from .notation import NAME
+from .objects import check_dense_donor, check_recipient
 from .packing import Batch, Groups, build_batch
 from .parts import after_last_attention, anatomy_of, check_paths, leaves_of, linear_parts
 from .planning import LAST, Plan, batches, make_plan
+from .rows import cut_to, shared_rows, table_paths
 from .schemes import RECIPIENT, Prompt, Scheme
 from .scores import Scores, ScoreTable, joined, measure
+from .vocabularies import check_tokenizers
 
 TOKEN_BUDGET = 4096
 LOGITS_AT_ONCE = 2**25  # bounds the memory of the unembedding, whatever the vocabulary
-Donor = PreTrainedModel | nn.Module | str | os.PathLike[str]  # a peft model is an nn.Module only
+# A peft model is an nn.Module only.
+Donor = PreTrainedModel | nn.Module | str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 class GraftedModel:
     """A recipient and its donors, ready to be scored under grafting schemes. None of them is changed.
 
     recipient: the model that serves by default. donors: by name (letters, digits and _), models of the same
-    architecture, peft models with LoRA adapters on the recipient's weights, or directories of such adapters.
-    tokenizers: optionally, by the same names and `recipient`, to be checked for equality.
-    Raises ValueError for an unknown family or a variant of one with weights elsewhere, and for a donor that
-    differs from the recipient in more than its weights, naming the first difference.
+    architecture, peft models with LoRA adapters on the recipient's weights, directories of such adapters, or lists of
+    directories of adapters that stand on each other (SFT, then DPO), which add up.
+    tokenizers: optionally, by the same names and `recipient`, to be checked for giving the same ids.
+    longest_prompt: how many tokens a prompt may have with its target, the last of them not counted.
+    Where a donor has other numbers of tokens, the rows that all have are grafted, and all probabilities are over these.
+    Raises ValueError for an unknown family or a variant of one with weights elsewhere, for models that are not whole, plain
+    and finite, and for a donor that computes something else than the recipient would with its weights, naming the first
+    difference.
+    Under torch.device("meta") models without numbers are taken, to be asked for their anatomy and for plans.
 
     Method: dynamic weight grafting (arXiv 2506.20746, section 3). Every weight of a decoder acts on one token
     at a time, so one pass in which each weight-bearing module picks its owner per token equals running the
@@ -48,11 +60,13 @@ class GraftedModel:
         donors: Mapping[str, Donor],
         tokenizers: Mapping[str, PreTrainedTokenizerBase] | None = None,
     ):
+        check_recipient(recipient)
         family = family_of(recipient.config.model_type)
         if not looks_back_only(recipient.config):
             raise ValueError(
                 "recipient: its config asks for bidirectional attention; grafting needs causal attention"
             )
+        check_window(recipient)
         for name in donors:
             if not re.fullmatch(NAME, name) or name in (RECIPIENT, LAST):
                 raise ValueError(
@@ -68,6 +82,17 @@ class GraftedModel:
         sources = [
             _source(name, donor, recipient, [path for path, *_ in leaves]) for name, donor in donors.items()
         ]
+        bases = [_base_of(donor, recipient) for donor in donors.values()]
+        self._rows = shared_rows([recipient, *bases])
+        self.longest_prompt = longest_prompt(recipient, *bases)
+        shorter = self.longest_prompt < longest_prompt(recipient)
+        self._why = (
+            ", the least of their max_position_embeddings and of sliding windows that differ"
+            if shorter
+            else ""
+        )
+        tables = table_paths(recipient)
+        _tell_rows(self._rows, {RECIPIENT: recipient, **dict(zip(donors, bases, strict=True))})
         self._config, self._device = recipient.config, recipient.device
         self._readable = torch.promote_types(recipient.dtype, torch.float32)
         self._trunk, self._last, self._readout = Routing(), Routing(), Routing()
@@ -76,11 +101,15 @@ class GraftedModel:
         register_packed_attention()
         skeleton = shallow_clone(recipient).eval()
         skeleton.config._attn_implementation = PACKED
+        skeleton.config.return_dict, skeleton.config.output_hidden_states = True, False
         skeleton.config.pad_token_id = None  # GPT-2 warns where a token has this id, padding or not
         wholes = after_last_attention(family, self.anatomy)
         for path, leaf, slots, reads in leaves:
             own = skeleton.get_submodule(path)
             modules = [own, *(source(path) for source in sources)]
+            if path in tables:
+                modules = [cut_to(each, self._rows) for each in modules]
+                own = modules[0]
             routing = self._readout if reads else self._last if path in wholes else self._trunk
             parts = linear_parts(path, leaf, own, slots, self.anatomy)
             if parts is None:
@@ -165,7 +194,7 @@ class GraftedModel:
         self, prompts: Sequence[Prompt], schemes: Sequence[Scheme], *, token_budget: int = TOKEN_BUDGET
     ) -> Float[Tensor, "prompt scheme vocab"]:
         """Logits of the token after the prompt, on the CPU. For few prompts: each takes schemes x vocabulary."""
-        output = torch.zeros(len(prompts), len(schemes), self._config.vocab_size, dtype=self._readable)
+        output = torch.zeros(len(prompts), len(schemes), self._rows, dtype=self._readable)
         plan = self._plan(prompts, schemes, LAST, score_target=False)
         for chosen, batch, hidden in self._passes(prompts, plan, token_budget, None):
             logits = torch.cat([logits.to(self._readable).cpu() for _, logits in self._logits(batch, hidden)])
@@ -185,7 +214,7 @@ class GraftedModel:
     ) -> Plan:
         if not schemes:
             raise ValueError("no schemes to score")
-        limit, vocab = longest_prompt(self._config), self._config.vocab_size
+        limit, vocab = self.longest_prompt, self._rows
         for place, prompt in enumerate(prompts):
             ids = [*prompt.tokens, *prompt.target, *([] if prompt.foil is None else [prompt.foil])]
             if min(ids) < 0 or max(ids) >= vocab:
@@ -196,7 +225,7 @@ class GraftedModel:
             length = len(prompt.tokens) + max(0, len(prompt.target) - 1)
             if length > limit:
                 raise ValueError(
-                    f"prompt {place} has {length} tokens with its target; the models take {limit}"
+                    f"prompt {place} has {length} tokens with its target; the models take {limit}{self._why}"
                 )
         return make_plan(prompts, schemes, self.owners, self.anatomy, decode_route, score_target)
 
@@ -230,13 +259,14 @@ class GraftedModel:
         self, batch: Batch, hidden: Float[Tensor, "read width"]
     ) -> Iterator[tuple[int, Float[Tensor, "some_reads vocab"]]]:
         """Logits of the reads, some at a time: (number of the first, logits)."""
-        step = max(1, LOGITS_AT_ONCE // self._config.vocab_size)
-        cap = getattr(self._config, "final_logit_softcapping", None)
+        step = max(1, LOGITS_AT_ONCE // self._rows)
+        cap, scale = getattr(self._config, "final_logit_softcapping", None), logit_scale(self._config)
         for start in range(0, len(hidden), step):
             some = hidden[None, start : start + step]
             groups = batch.readout.between(start, start + some.shape[1])
             with _serving(self._readout, groups, self._device):
                 logits = self._unembed(self._final_norm(some))[0]
+            logits = logits if scale == 1 else logits * scale
             yield start, logits if cap is None else torch.tanh(logits / cap) * cap
 
 
@@ -267,19 +297,28 @@ def _source(
     """Where to find a donor's module, or update, of each path."""
     if is_lora(donor):
         return lora_leaves(name, donor, recipient, paths).get
-    if not isinstance(donor, PreTrainedModel):
-        raise ValueError(
-            f"donor {name!r} is a {type(donor).__name__}, neither a transformers model nor a LoRA adapter"
+    return check_dense_donor(name, donor, recipient).get_submodule
+
+
+def _base_of(donor: Donor, recipient: PreTrainedModel) -> PreTrainedModel:
+    """The model whose code a donor runs: itself, or the one that carries an adapter."""
+    if isinstance(donor, PreTrainedModel):
+        return donor
+    return (
+        recipient if isinstance(donor, (str, os.PathLike, list, tuple)) else cast(Any, donor).get_base_model()
+    )
+
+
+def _tell_rows(rows: int, models: Mapping[str, PreTrainedModel]) -> None:
+    """A note where the models have different numbers of tokens."""
+    counts = {name: shared_rows([model]) for name, model in models.items()}
+    if more := [f"{name} {count}" for name, count in counts.items() if count > rows]:
+        note(
+            f"rows of embedding and unembedding: {', '.join(more)}; all models have the first {rows}, and the softmax runs over "
+            "these"
         )
-    check_donor(name, donor, recipient)
-    return donor.get_submodule
 
 
-def longest_prompt(config: PreTrainedConfig) -> int:
-    """How many tokens a prompt may have. Scaled rotary embeddings that change with the longest sequence of a
-    batch would make a prompt's result depend on the others: they are held to the length before the change."""
-    limits = [config.max_position_embeddings]
-    rope = getattr(config, "rope_parameters", None) or {}
-    if rope.get("rope_type") in ("dynamic", "longrope"):
-        limits.append(rope.get("original_max_position_embeddings") or config.max_position_embeddings)
-    return min(limits)
+def logit_scale(config: PreTrainedConfig) -> float:
+    """What logits are multiplied by behind the unembedding (Granite, Cohere)."""
+    return getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)

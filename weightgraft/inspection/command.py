@@ -14,16 +14,38 @@ T3[2].
 import argparse
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from weightgraft.engine.schemes import RECIPIENT, Prompt, Scheme
 from weightgraft.errors import UserError
 from weightgraft.inspection.folders import check_folders, named_donors
-from weightgraft.inspection.question import LAST, Spans, default_schemes, read_schemes, read_spans, token_sets
+from weightgraft.inspection.question import (
+    LAST,
+    Spans,
+    check_texts,
+    default_schemes,
+    read_schemes,
+    read_spans,
+    token_sets,
+)
+from weightgraft.notes import gathered
 
 PICTURES = (".png", ".svg", ".pdf")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """text: what the models read. words: the text of a token."""
+
+    text: str
+    prompt: Prompt
+    schemes: list[Scheme]
+    words: Callable[[int], str]
+    device: Any  # a torch.device
 
 
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -45,6 +67,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="finetuned models or LoRA adapters; the first is SFT, serves schemes that name none, and the map",
     )
     add("--prompt", required=True, metavar="TEXT", help="what both models are asked")
+    add("--chat", action="store_true", help="the prompt is a user's turn, in the tokenizer's chat template")
     add("--target", required=True, metavar="TEXT", help="what should follow, with its space in front")
     add("--foil", metavar="TEXT", help="a wrong answer to compare logits with")
     add(
@@ -88,50 +111,68 @@ def check_out(path: Path) -> None:
         raise UserError(f"--out {path}: there is no directory {path.parent}")
 
 
-def inspected(
-    args: argparse.Namespace, donors: dict[str, Path], spans: Spans, notations: Sequence[str]
-) -> dict[str, Any]:
-    """The document: all that is told about the question (document.py)."""
+def asked(args: argparse.Namespace, donors: dict[str, Path], spans: Spans, notations: Sequence[str]) -> Asked:
+    """The question in tokens, once tokenizers agree and the models' configs and the schemes have been found to fit."""
     # torch and transformers take seconds to import: what could be checked without them has been.
-    import torch
-
-    from weightgraft import encode_prompt
-    from weightgraft.inspection import document, measure
+    from weightgraft.engine.chat import render_turn
+    from weightgraft.engine.encoding import encode_prompt
     from weightgraft.inspection.tokens import token_text
-    from weightgraft.loading import models
+    from weightgraft.loading import models, tokenizers
 
     device = models.chosen_device(args.device)
     models.be_quiet()
-    tokenizer = models.load_tokenizer(args.recipient, donors)
-    spaced = "; a space belongs to the target, in front" if args.prompt.endswith(" ") else ""
-    with models.one_line_errors(hint=spaced):
-        prompt = encode_prompt(tokenizer, args.prompt, args.target, spans, args.foil)
-    length, names = len(prompt.tokens), list(donors)
-    prompt = replace(prompt, positions={**prompt.positions, **token_sets(length)})
-    schemes = read_schemes(notations, names, spans, length)
+    loaded = tokenizers.load_tokenizers(args.recipient, donors)
+    tokenizer = loaded[RECIPIENT]
+    text, start = args.prompt, 0
+    if args.chat:
+        with models.one_line_errors(f"--chat: --recipient {args.recipient}: "):
+            text, start = render_turn(tokenizer, args.prompt)
+    placed = {
+        name: [(first + start, last + start) for first, last in members] for name, members in spans.items()
+    }
+    with models.one_line_errors():
+        prompt = encode_prompt(
+            tokenizer, text, args.target, placed, args.foil, add_special_tokens=not args.chat
+        )
+    continued = [text + end for end in (args.target, args.foil) if end is not None]
+    tokenizers.check_asked(loaded, [text, *continued], special=not args.chat)
+    prompt = replace(prompt, positions={**prompt.positions, **token_sets(len(prompt.tokens))})
+    schemes = read_schemes(notations, list(donors), spans, len(prompt.tokens))
     models.rehearse(args.recipient, donors, prompt, schemes)
-    grafted = models.load_grafted(args.recipient, donors, getattr(torch, args.dtype), device)
+    return Asked(text, prompt, schemes, partial(token_text, tokenizer), device)
 
-    def text(token: int) -> str:
-        return token_text(tokenizer, token)
 
+def inspected(
+    args: argparse.Namespace, donors: dict[str, Path], spans: Spans, question: Asked
+) -> Iterator[dict[str, Any]]:
+    """The document (document.py), as it grows: with the table's rows, then with the map as well."""
+    import torch
+
+    from weightgraft.inspection import document, measure
+    from weightgraft.loading import models
+
+    grafted = models.load_grafted(args.recipient, donors, getattr(torch, args.dtype), question.device)
     hint = "" if args.dtype == "float32" else "; try --dtype float32"
     with models.one_line_errors(hint=hint):
-        scores, top = measure.score_schemes(grafted, prompt, schemes)
-        cells = measure.score_map(grafted, prompt, names[0])
+        scores, top = measure.score_schemes(grafted, question.prompt, question.schemes)
     pre, sft = scores.joint_logprob[0, :2].tolist()
-    return {
+    found = {
         "recipient": str(args.recipient),
         "donors": {name: str(folder) for name, folder in donors.items()},
         "dtype": args.dtype,
-        "device": str(device),
-        "prompt": args.prompt,
+        "device": str(question.device),
+        "prompt": question.text,
         "target": args.target,
         "foil": args.foil,
-        **document.token_entries(prompt, [*spans, LAST], text),
+        **document.token_entries(question.prompt, [*spans, LAST], question.words),
         "warning": document.warning(pre, sft),
-        "schemes": document.scheme_rows(schemes, scores, top, text),
-        "map": document.map_entry(cells, names[0], pre, sft),
+        "schemes": document.scheme_rows(question.schemes, scores, top, question.words),
+    }
+    yield found
+    with models.one_line_errors(hint=hint):
+        cells = measure.score_map(grafted, question.prompt, next(iter(donors)))
+    yield found | {
+        "map": document.map_entry(cells, next(iter(donors)), pre, sft),
         "picture": str(args.out),
     }
 
@@ -140,15 +181,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parsed(arguments)
     check_out(args.out)
     donors = named_donors(args.donor)
+    check_texts(args.prompt, args.target, args.foil)
     spans = read_spans(args.span, args.prompt)
     notations = args.scheme or default_schemes(spans, list(donors))
     read_schemes(notations, list(donors), spans)
-    check_folders(args.recipient, donors)
-    found = inspected(args, donors, spans, notations)
+    with gathered() as notes:
+        check_folders(args.recipient, donors)
+        question = asked(args, donors, spans, notations)
+        steps = inspected(args, donors, spans, question)
+        found = next(steps) | {"notes": notes}
+        if not args.json:
+            from weightgraft.inspection.table import table_lines
+
+            # At once: the map takes longer.
+            print("\n".join(table_lines(found)), flush=True)
+        found = next(steps) | {"notes": notes}
 
     from weightgraft.inspection.document import headline
     from weightgraft.inspection.picture import save_picture
-    from weightgraft.inspection.table import table_lines
 
     save_picture(found, args.out)
     last = f"wrote {args.out}; {headline(found)}"
@@ -156,4 +206,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps(found, indent=2, ensure_ascii=False))
         print(last, file=sys.stderr)
     else:
-        print("\n".join([*table_lines(found), "", last]))
+        print(f"\n{last}")

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
+from unicodedata import combining, normalize
 
 from weightgraft.engine.notation import NAME, RESERVED, NotationError, Reader
 from weightgraft.engine.schemes import RECIPIENT, Scheme, parse_scheme
@@ -13,6 +14,17 @@ TOKEN_SET = re.compile(r"T(\d+)")  # T0, T1, ...: every token of the prompt is a
 LAST = "LT"
 REFERENCES = ("PRE", "SFT")
 Spans = dict[str, list[tuple[int, int]]]
+
+
+def check_texts(prompt: str, target: str, foil: str | None) -> None:
+    """That there is something to ask.
+
+    Raises:
+        UserError: an option is empty.
+    """
+    for option, text in (("--prompt", prompt), ("--target", target), ("--foil", foil)):
+        if text == "":
+            raise UserError(f"{option} is empty; give a text, such as ' Bob', its space in front")
 
 
 def read_spans(given: Sequence[str], text: str) -> Spans:
@@ -45,6 +57,11 @@ def _characters(name: str, value: str, text: str) -> tuple[int, int]:
     found = [place for place in range(len(text)) if text.startswith(value, place)]
     if len(found) == 1:
         return found[0], found[0] + len(value)
+    if not found and (other := _other_form(value, text)):
+        raise UserError(
+            f"--span {name}={value!r}: the prompt has it in another Unicode form; give {name}={other[0]}:{other[1]}, or copy it "
+            "from the prompt"
+        )
     if not found:
         raise UserError(
             f"--span {name}={value!r}: occurs 0 times in the prompt; "
@@ -54,6 +71,18 @@ def _characters(name: str, value: str, text: str) -> tuple[int, int]:
         f"--span {name}={value!r}: occurs {len(found)} times in the prompt, at characters {', '.join(map(str, found))}; "
         f"give {name}=start:end, such as {name}={found[0]}:{found[0] + len(value)}"
     )
+
+
+def _other_form(value: str, text: str) -> tuple[int, int] | None:
+    """Where the prompt has what looks the same: accents as letters of their own, or other letters of the same meaning."""
+    wanted = normalize("NFKC", value)
+    for start in range(len(text)):
+        for end in range(start + 1, min(start + 3 * len(value), len(text)) + 1):
+            if normalize("NFKC", text[start:end]) == wanted:
+                while end < len(text) and combining(text[end]):  # accents that follow belong to it
+                    end += 1
+                return start, end
+    return None
 
 
 def default_schemes(spans: Collection[str], donors: Sequence[str]) -> list[str]:

@@ -21,6 +21,7 @@ def table_lines(found: dict[str, Any]) -> list[str]:
         f"positions  {'; '.join(sets)}",
         *_explained(len(target), bool(found["foil"])),
     ]
+    lines += [f"note       {note}" for note in found["notes"]]
     if found["warning"]:
         lines.append(f"warning    {found['warning']}")
     return [*lines, "", *aligned(_cells(found))]

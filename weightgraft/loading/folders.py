@@ -1,12 +1,15 @@
 """Is a directory the model that it should be? Told from names, sizes and headers, before torch is imported or a weight is read."""
 
 import json
-import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from weightgraft.engine.families import family_of
 from weightgraft.errors import UserError
+from weightgraft.loading.adapter_configs import check_adapter_config
+from weightgraft.loading.families import checked_family, text_settings
+from weightgraft.loading.headers import check_plain, is_old_buffer, whole_header
+from weightgraft.notes import note
 
 LISTED = 10  # names that an error lists
 WEIGHTS, ADAPTER_WEIGHTS = "model.safetensors", "adapter_model.safetensors"
@@ -19,10 +22,24 @@ CONVERT = (
     "python -c \"from transformers import AutoModelForCausalLM as M; M.from_pretrained('{old}')"
     ".save_pretrained('{new}')\" (only if you trust their origin), then copy the tokenizer's files"
 )
+CONVERT_ADAPTER = (
+    'python -c "import torch; from safetensors.torch import save_file; save_file({{k: v.contiguous() for k, v in '
+    "torch.load('{old}', weights_only=True).items()}}, '{new}')\""
+)
 
 
 def is_adapter(folder: Path) -> bool:
-    return (folder / ADAPTER_CONFIG).exists()
+    """Whether a folder is read as an adapter: it has one's config, and its weights or no whole model beside it."""
+    if not (folder / ADAPTER_CONFIG).exists():
+        return False
+    return any(folder.glob("adapter_model.*")) or not (folder / CONFIG).exists()
+
+
+def stacked(folder: Path) -> tuple[Path, ...]:
+    """The folders of adapters that stand on each other, as `DIR+DIR` writes them. A folder that exists as it is written is
+    one folder, whatever its name."""
+    parts = str(folder).split("+")
+    return (folder,) if folder.exists() or len(parts) == 1 else tuple(map(Path, parts))
 
 
 def has_tokenizer(folder: Path) -> bool:
@@ -32,108 +49,158 @@ def has_tokenizer(folder: Path) -> bool:
 def local_config(folder: str) -> dict[str, Any] | None:
     """What a local model's config.json says; None where there is none."""
     path = Path(folder) / CONFIG
-    return _read_json(folder, path) if path.is_file() else None
+    return read_json(folder, path) if path.is_file() else None
 
 
 def check_model(option: str, folder: Path, adapters: bool) -> str | None:
-    """The model_type of a whole model; None for an adapter, which names none."""
+    """The family (model_type) of a whole model, or of the text model in an image-text model; None for an adapter, which
+    names none.
+
+    Raises:
+        UserError: it cannot be read, or something in it would not be; names the file and what to do.
+    """
+    if len(stacked(folder)) > 1:
+        _check_stack(option, folder, adapters)
+        return None
     if not folder.exists():
         raise UserError(f"{option}: no such directory; models are read from local directories only")
     if not folder.is_dir():
         raise UserError(f"{option}: a file; give the directory that holds the model")
-    if is_adapter(folder):
+    if is_adapter(folder) and (adapters or not (folder / CONFIG).exists()):
         if not adapters:
             raise UserError(f"{option}: an adapter; the recipient must be a whole model (the adapter's base)")
-        _check_weights(option, folder, ADAPTER_WEIGHTS)
+        check_adapter_config(option, read_json(option, folder / ADAPTER_CONFIG))
+        adapter_header(option, folder)
+        if (folder / CONFIG).exists():
+            note(
+                f"{option}: holds an adapter and a whole model; the adapter was read, on the recipient's weights"
+            )
         return None
     if not (folder / CONFIG).exists():
-        raise UserError(f"{option}: no model ({CONFIG} is missing); there is {listing(folder)}")
-    config = _read_json(option, folder / CONFIG)
-    if "quantization_config" in config:
-        raise UserError(f"{option}: a quantized model; grafting needs plain weights")
-    try:
-        family_of(str(config.get("model_type")))
-    except ValueError as error:
-        raise UserError(f"{option}: {error}") from None
-    _check_weights(option, folder, WEIGHTS)
-    return config["model_type"]
-
-
-def _check_weights(option: str, folder: Path, name: str) -> None:
-    files = [name]
-    if not (folder / name).exists() and name == WEIGHTS and (folder / INDEX).exists():
-        shards = _read_json(option, folder / INDEX).get("weight_map")
-        if not isinstance(shards, dict) or not all(isinstance(file, str) for file in shards.values()):
-            raise UserError(f"{option}: {INDEX} has no weight_map from weights to files")
-        files = sorted(set(shards.values()))
-    missing = [file for file in files if not (folder / file).is_file()]
-    if missing or not files:
-        wanted = missing[0] if missing else f"a weight_map in {INDEX}"
-        pickled = [file.name for file in sorted(folder.iterdir()) if file.suffix in PICKLED]
-        if pickled and name == WEIGHTS and missing == [WEIGHTS]:
-            convert = CONVERT.format(old=folder, new=f"{folder}-safetensors")
+        if (folder / ADAPTER_WEIGHTS).exists():
             raise UserError(
-                f"{option}: weights in {pickled[0]} only, but safetensors are needed; convert: {convert}"
+                f"{option}: {ADAPTER_WEIGHTS} without {ADAPTER_CONFIG}; copy it from where it was trained"
             )
-        raise UserError(f"{option}: {wanted} is missing; there is {listing(folder)}")
-    for file in files:
-        check_whole(option, folder / file)
+        raise UserError(f"{option}: no model ({CONFIG} is missing); there is {listing(folder)}")
+    config = read_json(option, folder / CONFIG)
+    family, weights = checked_family(option, config), len(model_header(option, folder))
+    for key in ("num_hidden_layers", "n_layer"):
+        layers = text_settings(config).get(key)
+        if isinstance(layers, int) and layers > weights:  # before as many are built
+            raise UserError(
+                f"{option}: weights are missing: {CONFIG} asks for {layers} layers ({key}), its files hold {weights} weights in all"
+            )
+    if (folder / ADAPTER_CONFIG).exists():
+        which = "the adapter beside it" if is_adapter(folder) else f"{ADAPTER_CONFIG}, which has no weights,"
+        note(f"{option}: the whole model was read; {which} was not")
+    return family
 
 
-def check_whole(option: str, path: Path) -> None:
-    """That a safetensors file is as long as its header says. Layout: length of the header (8 bytes, little endian), header
-    (JSON), tensors.
+def _check_stack(option: str, folder: Path, adapters: bool) -> None:
+    if not adapters:
+        raise UserError(f"{option}: no such directory; models are read from local directories only")
+    for part in stacked(folder):
+        if not part.exists():
+            raise UserError(
+                f"{option}: no such directory: {part} ('+' stands between adapters on each other)"
+            )
+        if check_model(f"{option}: {part}", part, adapters) is not None:
+            raise UserError(f"{option}: {part} is a whole model; '+' stands between adapters on each other")
+
+
+def adapter_header(option: str, folder: Path) -> dict[str, Any]:
+    """What the file of an adapter's weights holds, name by name: dtype, shape.
 
     Raises:
-        UserError: it is not, or the header is no table of weights.
+        UserError: it is missing, not whole, or not plain.
     """
-    size, (header, length) = path.stat().st_size, _read_header(path)
-    if not isinstance(header, dict):
+    _check_there(option, folder, ADAPTER_WEIGHTS)
+    header = whole_header(option, folder / ADAPTER_WEIGHTS)
+    check_plain(option, ADAPTER_WEIGHTS, header)
+    return header
+
+
+def weight_files(option: str, folder: Path) -> list[Path]:
+    """The files that hold a whole model's weights: model.safetensors, else the shards of its index, as transformers reads
+    them. What lies beside them and is not read is told in a note.
+
+    Raises:
+        UserError: one is missing, or the index cannot be read.
+    """
+    files = [WEIGHTS]
+    if not (folder / WEIGHTS).exists() and (folder / INDEX).exists():
+        shards = read_json(option, folder / INDEX).get("weight_map")
+        if not isinstance(shards, dict) or not all(isinstance(file, str) for file in shards.values()):
+            raise UserError(f"{option}: {INDEX} has no weight_map from weights to files")
+        if outside := [file for file in shards.values() if Path(file).name != file]:
+            raise UserError(
+                f"{option}: {INDEX} has no weight_map to files of this folder, but to {outside[0]}"
+            )
+        files = sorted(set(shards.values()))
+        if not files:
+            raise UserError(f"{option}: a weight_map in {INDEX} is missing; there is {listing(folder)}")
+    for file in files:
+        _check_there(option, folder, file)
+    unread = sorted({file.name for file in folder.glob("*.safetensors")} - {*files, ADAPTER_WEIGHTS})
+    if unread:
+        more = f" and {len(unread) - 1} more" if len(unread) > 1 else ""
+        note(f"{option}: two candidates: {files[0]} was read, {unread[0]}{more} beside it was not")
+    return [folder / file for file in files]
+
+
+def model_header(option: str, folder: Path) -> dict[str, Any]:
+    """What the files of a whole model's weights hold, name by name: dtype, shape; index and shards say the same.
+
+    Raises:
+        UserError: a file is missing, not whole or not plain, or index and shards contradict each other.
+    """
+    files = weight_files(option, folder)
+    headers = {path.name: whole_header(option, path) for path in files}
+    for name, header in headers.items():
+        check_plain(option, name, header)
+    if [*headers] != [WEIGHTS]:
+        _check_index(option, read_json(option, folder / INDEX)["weight_map"], headers)
+    return {key: entry for header in headers.values() for key, entry in header.items()}
+
+
+def _check_index(option: str, listed: Mapping[str, str], headers: Mapping[str, Mapping[str, Any]]) -> None:
+    for key, name in listed.items():
+        if key not in headers[name] and not is_old_buffer(key, ()):
+            raise UserError(
+                f"{option}: {INDEX} says that {key} is in {name}, which does not have it; copy both from one place"
+            )
+    for name, header in headers.items():
+        for key, entry in header.items():
+            if listed.get(key) != name and not is_old_buffer(key, entry["shape"]):
+                says = f"says that it is in {listed[key]}" if key in listed else "does not list it"
+                raise UserError(f"{option}: {name} has {key}, but {INDEX} {says}; copy both from one place")
+
+
+def _check_there(option: str, folder: Path, name: str) -> None:
+    path = folder / name
+    if path.is_file():
+        return
+    if path.is_symlink():
         raise UserError(
-            f"{option}: {path.name} is cut short or no safetensors file: {size} bytes without a whole header"
+            f"{option}: {name} is a link to a file that is not there ({path.readlink()}); copy the file itself"
         )
-    entries = [entry for key, entry in header.items() if key != "__metadata__"]
-    ends = [end for entry in entries if (end := _end_of(entry)) is not None]
-    if len(ends) < len(entries):
-        raise UserError(f"{option}: {path.name} is damaged: its header does not say where every weight lies")
-    expected = 8 + length + max(ends, default=0)
-    if size != expected:
-        what = "is cut short" if size < expected else "is longer than it should be"
+    pickled = [file.name for file in sorted(folder.iterdir()) if file.suffix in PICKLED]
+    if pickled and name == WEIGHTS:
+        convert = CONVERT.format(old=folder, new=f"{folder}-safetensors")
         raise UserError(
-            f"{option}: {path.name} {what}: {size} bytes, its header says {expected}; copy it again"
+            f"{option}: weights in {pickled[0]} only, but safetensors are needed; convert: {convert}"
         )
-
-
-def header_of(path: Path) -> dict[str, Any]:
-    """What a whole safetensors file says of each of its weights: dtype, shape, data_offsets."""
-    header, _ = _read_header(path)
-    return {key: entry for key, entry in header.items() if key != "__metadata__"}
-
-
-def _read_header(path: Path) -> tuple[Any, int]:
-    """(header, its length in bytes); None for the header where there is no whole one."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        if 0 < length <= size - 8:
-            try:
-                return json.loads(file.read(length)), length
-            except ValueError:  # neither text nor JSON
-                pass
-    return None, length
-
-
-def _end_of(entry: Any) -> int | None:
-    """Where a weight ends in the tensors' bytes; None where its entry does not say it."""
-    offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
-    if not isinstance(offsets, list) or [type(number) for number in offsets] != [int, int]:
-        return None
-    return offsets[1] if 0 <= offsets[0] <= offsets[1] else None
+    if name == ADAPTER_WEIGHTS and (folder / "adapter_model.bin").is_file():
+        convert = CONVERT_ADAPTER.format(old=folder / "adapter_model.bin", new=path)
+        raise UserError(
+            f"{option}: weights in adapter_model.bin only, but safetensors are needed; convert: {convert}"
+        )
+    raise UserError(f"{option}: {name} is missing; there is {listing(folder)}")
 
 
 def check_tokenizer(option: str, folder: Path) -> None:
-    """That the tokenizer's files can be read, and that the model has a row for each token of its tokenizer.json.
+    """That the tokenizer's files can be read, and that the model has a row for each token of the vocabulary in its
+    tokenizer.json. Tokens that were added to it may have none: whoever asks for one is told.
 
     Raises:
         UserError: they cannot, or it is the tokenizer of a larger vocabulary.
@@ -142,28 +209,33 @@ def check_tokenizer(option: str, folder: Path) -> None:
 
     for name in TOKENIZER_SETTINGS:
         if (folder / name).is_file():
-            _read_json(option, folder / name)
+            read_json(option, folder / name)
     path = folder / TOKENIZER_FILES[0]
     if not path.is_file():
         return
-    _read_json(option, path)
+    read_json(option, path)
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises nothing narrower
         raise UserError(f"{option}: {path.name} is no tokenizer: {' '.join(str(error).split())}") from error
-    largest = max(tokenizer.get_vocab().values(), default=-1)
-    rows = _read_json(option, folder / CONFIG).get("vocab_size")
+    largest = max(tokenizer.get_vocab(with_added_tokens=False).values(), default=-1)
+    rows = text_settings(read_json(option, folder / CONFIG)).get("vocab_size")
     if isinstance(rows, int) and largest >= rows:
         raise UserError(
             f"{option}: {path.name} is another model's: its tokens go up to {largest}, {CONFIG} says vocab_size {rows}"
         )
 
 
-def _read_json(option: str, path: Path) -> dict[str, Any]:
+def read_json(option: str, path: Path) -> dict[str, Any]:
+    """The settings in a file.
+
+    Raises:
+        UserError: it cannot be read, or holds something else.
+    """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{option}: {path.name} is no JSON: {error}") from None
+    except (ValueError, OSError, RecursionError) as error:
+        raise UserError(f"{option}: {path.name} is no JSON: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise UserError(f"{option}: {path.name} holds no settings but a {type(values).__name__}")
     return values
@@ -172,6 +244,8 @@ def _read_json(option: str, path: Path) -> dict[str, Any]:
 def listing(folder: Path) -> str:
     """What is in a directory, in one line; models among its directories are told first."""
     entries = sorted(folder.iterdir())
+    if snapshots := sorted((folder / "snapshots").glob("*/")):  # a folder of the hub's cache
+        entries = snapshots
     models = [entry for entry in entries if (entry / CONFIG).exists() or is_adapter(entry)]
     if models:
         which = "give that one" if len(models) == 1 else "give one of these"

@@ -1,28 +1,29 @@
-"""From checked directories to tokenizers, a rehearsal without weights, and the grafted model."""
+"""From checked directories to a rehearsal without weights, and to the grafted model."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
 )
 from transformers.utils import logging
 
 from weightgraft import GraftedModel, Prompt, Scheme
-from weightgraft.engine.compatibility import check_tokenizers
-from weightgraft.engine.schemes import RECIPIENT
 from weightgraft.errors import UserError
-from weightgraft.loading.folders import ADAPTER_WEIGHTS, has_tokenizer, is_adapter
+from weightgraft.loading.configs import OF_TRANSFORMERS, class_of, culprit
+from weightgraft.loading.families import WRAPPERS
+from weightgraft.loading.fit import check_model_fits
+from weightgraft.loading.folders import CONFIG, is_adapter, model_header, read_json, stacked, weight_files
+from weightgraft.loading.headers import is_old_buffer
+from weightgraft.notes import note
 
 LONGEST = 600  # letters of an error of transformers or peft, which may list every weight
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -61,47 +62,27 @@ def chosen_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def load_tokenizer(recipient: Path, donors: Mapping[str, Path]) -> PreTrainedTokenizerBase:
-    """The recipient's tokenizer, once it is known to be that of every donor that brings one.
-
-    Raises:
-        UserError: names the first difference.
-    """
-    folders = {RECIPIENT: recipient} | {name: path for name, path in donors.items() if has_tokenizer(path)}
-    with one_line_errors():
-        tokenizers = {name: AutoTokenizer.from_pretrained(path, **LOCAL) for name, path in folders.items()}
-        check_tokenizers(tokenizers, donors)
-    if not tokenizers[RECIPIENT].is_fast:
-        raise UserError(
-            f"--recipient {recipient}: a slow tokenizer, which does not know the characters of its tokens; add tokenizer.json"
-        )
-    return tokenizers[RECIPIENT]
-
-
 def rehearse(
     recipient: Path, donors: Mapping[str, Path], prompt: Prompt, schemes: Sequence[Scheme]
 ) -> GraftedModel:
-    """The engine on models without weights: what it refuses in their make-up, the prompt or the schemes, it refuses now.
-
-    An adapter is represented by its base; whether it fits is known when it is loaded. Returns the engine, to be asked for
-    its anatomy.
+    """The engine on models without weights: what it refuses in their make-up, the prompt or the schemes, it refuses now, and
+    what files hold is held against what models take. Returns the engine, to be asked for its anatomy.
 
     Raises:
-        UserError: the engine's refusal.
+        UserError: the engine's refusal, or the first weight that is missing, too much or of another shape.
     """
-    with one_line_errors(), torch.device("meta"):
-        skeletons = {
-            name: _skeleton(recipient if is_adapter(folder) else folder) for name, folder in donors.items()
-        }
-        grafted = GraftedModel(_skeleton(recipient), skeletons)
+    with torch.device("meta"), _optioned(recipient, donors):
+        base = _skeleton(f"--recipient {recipient}", recipient)
+        grafted = GraftedModel(
+            base,
+            {
+                name: _adapters(folder) or _skeleton(f"--donor {name}={folder}", folder)
+                for name, folder in donors.items()
+            },
+        )
     with one_line_errors():
         grafted.node_counts([prompt], schemes)
     return grafted
-
-
-def _skeleton(folder: Path) -> PreTrainedModel:
-    config = AutoConfig.from_pretrained(folder, **LOCAL)
-    return AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
 
 
 def load_grafted(
@@ -112,38 +93,114 @@ def load_grafted(
     Raises:
         UserError: a weight is missing or not a finite number, or the engine refuses a donor.
     """
-    base = _load_model(f"--recipient {recipient}", recipient, dtype, device)
-    loaded: dict[str, PreTrainedModel | str] = {}
-    for name, folder in donors.items():
-        option = f"--donor {name}={folder}"
-        if is_adapter(folder):
-            with safe_open(folder / ADAPTER_WEIGHTS, framework="pt") as file:
-                keys = file.keys()  # the file itself cannot be iterated over
-                for key in keys:
-                    _check_finite(option, key, file.get_tensor(key))
-            loaded[name] = str(folder)
-        else:
-            loaded[name] = _load_model(option, folder, dtype, device)
-    with one_line_errors(more=(RuntimeError,)):  # peft: an adapter of another shape
+    base = load_model(f"--recipient {recipient}", recipient, dtype, device)
+    loaded = {
+        name: _adapters(folder) or load_model(f"--donor {name}={folder}", folder, dtype, device)
+        for name, folder in donors.items()
+    }
+    with _optioned(recipient, donors):
         return GraftedModel(base, loaded)
 
 
-def _load_model(option: str, folder: Path, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
-    with one_line_errors(f"{option}: ", more=(RuntimeError,)):  # such as weights of another shape
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **LOCAL
+def _adapters(folder: Path) -> list[str]:
+    """The adapters of a donor, as the engine takes them; none where it is a whole model."""
+    return [str(part) for part in stacked(folder)] if is_adapter(stacked(folder)[0]) else []
+
+
+@contextmanager
+def _optioned(recipient: Path, donors: Mapping[str, Path]) -> Iterator[None]:
+    """What the engine refuses of a model, as one line that begins with its option."""
+    options = {f"donor {name!r}": f"--donor {name}={folder}" for name, folder in donors.items()}
+    options["recipient"] = f"--recipient {recipient}"
+    try:
+        yield
+    except ValueError as error:
+        told = " ".join(str(error).split())
+        for name, option in options.items():
+            if told.startswith(f"{name}: "):
+                rest = told.removeprefix(f"{name}: ")
+                told = f"{option}: " + rest.removeprefix(f"{option.partition('=')[2]}: ")
+        raise UserError(told) from None
+
+
+@contextmanager
+def _of_transformers(option: str, folder: Path | None = None) -> Iterator[None]:
+    """What transformers raises while it reads a config or builds its model, as one line. folder: whose config.json is asked
+    for the entry that is at fault."""
+    try:
+        yield
+    except OF_TRANSFORMERS as error:
+        told = " ".join(f"{error}".split()) or type(error).__name__
+        if isinstance(error, KeyError | ZeroDivisionError | AssertionError | IndexError):
+            told = f"{type(error).__name__}: {told}"
+        told = told[:LONGEST] + " ..." if len(told) > LONGEST else told
+        entry = None if folder is None else culprit(read_json(option, folder / CONFIG), told)
+        at = "" if entry is None else f" with {entry}; correct that entry, or copy {CONFIG} again"
+        raise UserError(f"{option}: {CONFIG}: transformers cannot build this model{at}: {told}") from None
+
+
+def read_config(option: str, folder: Path) -> PretrainedConfig:
+    """The configuration of a folder.
+
+    Raises:
+        UserError: names the entry that cannot be.
+    """
+    with _of_transformers(option, folder):
+        config = AutoConfig.from_pretrained(folder, **LOCAL)
+        config._name_or_path = str(folder)
+        return config
+
+
+def _text_part(model: PreTrainedModel) -> PreTrainedModel:
+    """The model itself, or the text model in an image-text model, with the modules that it has there."""
+    if model.config.model_type not in WRAPPERS:
+        return model
+    with torch.device("meta"):
+        text = AutoModelForCausalLM.from_config(model.config.get_text_config(), dtype=model.dtype)
+    setattr(text, text.base_model_prefix, model.get_decoder())
+    text.set_output_embeddings(model.get_output_embeddings())
+    return text.eval()
+
+
+def _skeleton(option: str, folder: Path) -> PreTrainedModel:
+    """The text model of a folder without weights, once it is known that its files hold just what it takes."""
+    config = read_config(option, folder)
+    with _of_transformers(option, folder), torch.device("meta"):
+        whole = class_of(config)._from_config(config, dtype=torch.float32)
+        text = _text_part(whole)
+    check_model_fits(option, whole, model_header(option, folder))
+    return text
+
+
+def load_model(option: str, folder: Path, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+    """A folder's model, or the text model in an image-text model, its weights mapped from the files where they have the type
+    that is wanted already.
+
+    Raises:
+        UserError: transformers found too little, too much or something else in the files.
+    """
+    config = read_config(option, folder)
+    with ExitStack() as opened, _of_transformers(option):
+        files = [
+            opened.enter_context(safe_open(path, framework="pt")) for path in weight_files(option, folder)
+        ]
+        # Given as a state dict, so that transformers looks for no other file: no adapter, no other candidate.
+        state = {key: file.get_slice(key) for file in files for key in list(file.keys())}
+        loaded: Any = class_of(config).from_pretrained(
+            None, config=config, state_dict=state, dtype=dtype, output_loading_info=True
         )
     model, told = loaded
-    # transformers draws what is missing at random, and goes on.
-    if missing := sorted(told["missing_keys"]):
-        raise UserError(f"{option}: {len(missing)} weights are missing, the first {missing[0]}")
-    for name, parameter in model.named_parameters():
-        _check_finite(option, name, parameter)
-    return model.to(device).eval()
-
-
-def _check_finite(option: str, name: str, weight: Tensor) -> None:
-    # One pass without a table of booleans; NaN and infinity both reach an end.
-    ends = torch.stack(torch.aminmax(weight.detach()))
-    if not ends.isfinite().all():
-        raise UserError(f"{option}: {name} holds NaN or infinite numbers (as {weight.dtype})")
+    for kind in ("missing_keys", "mismatched_keys", "unexpected_keys", "error_msgs"):
+        found = sorted(map(str, told.get(kind) or ()))
+        if kind == "unexpected_keys":  # whether an old buffer is one, its shape has told before
+            found = [key for key in found if not is_old_buffer(key, ())]
+        if found:
+            raise UserError(f"{option}: transformers has {kind.replace('_', ' ')} in these files: {found[0]}")
+    text = _text_part(model)
+    kept = {id(parameter) for parameter in text.parameters()}
+    if left := [name for name, parameter in model.named_parameters() if id(parameter) not in kept]:
+        note(
+            f"{option}: the text model in a {config.model_type} was read; left out: {len(left)} weights, the first {left[0]}"
+        )
+    text.config._name_or_path = str(folder)
+    return torch.nn.Module.to(text, device).eval()

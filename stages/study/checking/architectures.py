@@ -171,5 +171,14 @@ def check_architecture(name: str, model: Model, root: Path) -> Anatomy:
         n_heads=heads,
         n_kv_heads=values.get("num_key_value_heads") or heads,
         head_width=width,
-        output_bias=model.family in ("gpt2", "gpt_neox") or bool(values.get("attention_bias")),
+        output_bias=_output_bias(model.family, values),
     )
+
+
+def _output_bias(family: str, values: dict[str, Any]) -> bool:
+    """Whether o has a bias: its family always has one, or has an entry for it."""
+    if family in ("gpt2", "gpt_neox", "phi"):
+        return True
+    if family == "starcoder2":
+        return bool(values.get("use_bias", True))
+    return family != "glm4" and bool(values.get("attention_bias"))

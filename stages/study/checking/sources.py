@@ -15,14 +15,8 @@ import psutil
 
 from stages.study.schema import Launch, Model, Source
 from weightgraft.errors import UserError
-from weightgraft.loading.folders import (
-    check_model,
-    check_tokenizer,
-    has_tokenizer,
-    header_of,
-    listing,
-    local_config,
-)
+from weightgraft.loading.folders import check_model, check_tokenizer, has_tokenizer, listing, local_config
+from weightgraft.loading.headers import header_of
 
 PATIENCE = 3.0  # seconds that the hub has to answer
 CHECKPOINT = 12  # bytes a trained number: itself and AdamW's two moments, in float32

@@ -1,0 +1,126 @@
+"""What can be told of models that are given as Python objects: each is a whole causal language model as transformers builds it,
+its weights plain finite numbers on one device."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from weightgraft.notes import note
+
+from .compatibility import check_donor
+
+PLAIN = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+ANEW = "load the base anew with from_pretrained and give that"
+WHOLE = "load it whole onto one device in one type: AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)"
+
+
+def is_real() -> bool:
+    """Whether numbers are wanted: not under torch.device("meta"), where models are built without any."""
+    return torch.get_default_device().type != "meta"
+
+
+def check_recipient(recipient: PreTrainedModel) -> None:
+    """Raises ValueError where the recipient cannot serve as it is; says what to do."""
+    check_model_object("recipient", recipient)
+    if hasattr(recipient, "peft_config"):
+        raise ValueError(f"recipient: a model with adapters of peft in it; {ANEW}")
+    if is_real():
+        check_numbers("recipient", dict(recipient.named_parameters()))
+
+
+def check_dense_donor(name: str, donor: object, recipient: PreTrainedModel) -> PreTrainedModel:
+    """The donor, a whole model. Raises ValueError where it cannot serve, or not on this recipient; a note where it is the
+    recipient over again."""
+    what = f"donor {name!r}"
+    check_model_object(what, donor)
+    assert isinstance(donor, PreTrainedModel)
+    if donor.dtype != recipient.dtype:
+        raise ValueError(
+            f"{what} differs from the recipient in the type of its weights: {donor.dtype}, recipient {recipient.dtype}; load both "
+            "in one type: from_pretrained(folder, dtype=torch.float32)"
+        )
+    check_donor(name, donor, recipient)
+    if is_real():
+        check_numbers(what, dict(donor.named_parameters()))
+        tell_equal(what, donor, recipient)
+    return donor
+
+
+def check_model_object(what: str, model: object) -> None:
+    """Raises ValueError, with what to do, where a model is wrapped, compiled, changed by peft, without its head, quantized, or
+    not on one device. what: the recipient, or a donor with its name."""
+    if hasattr(model, "_orig_mod"):
+        raise ValueError(f"{what}: a compiled model (torch.compile); give model._orig_mod, what was compiled")
+    if not isinstance(model, PreTrainedModel) and hasattr(model, "peft_config"):
+        raise ValueError(
+            f"{what}: a {type(model).__name__}; peft has put it around its base, which it changed in place: {ANEW}, "
+            "and the peft model, or its adapter's folder, as a donor"
+        )
+    if isinstance(model, nn.Module) and not isinstance(model, PreTrainedModel) and hasattr(model, "module"):
+        raise ValueError(f"{what}: a {type(model).__name__} around a model; give model.module")
+    if not isinstance(model, PreTrainedModel):
+        raise ValueError(
+            f"{what} is a {type(model).__name__}, neither a transformers model nor a LoRA adapter"
+        )
+    for path, module in model.named_modules():
+        at = f"{path or 'it'} is a {type(module).__module__}.{type(module).__name__}"
+        if type(module).__module__.startswith("peft."):
+            raise ValueError(
+                f"{what}: {at}: peft has changed the model in place (get_peft_model and PeftModel.from_pretrained do); {ANEW}"
+            )
+        if hasattr(module, "_hf_hook"):
+            raise ValueError(
+                f"{what}: {at} with a hook of accelerate (device_map over devices, or offloading); {WHOLE}"
+            )
+        if getattr(module, "_compiled_call_impl", None) is not None:
+            raise ValueError(
+                f"{what}: {at} and compiled (module.compile()); load the model anew and do not compile it"
+            )
+    if getattr(model, "is_quantized", False) or getattr(model.config, "quantization_config", None):
+        raise ValueError(f"{what}: a quantized model; grafting needs plain weights: {WHOLE}")
+    if model.get_output_embeddings() is None:
+        raise ValueError(
+            f"{what}: a {type(model).__name__}, which has no unembedding; load it with AutoModelForCausalLM, not AutoModel"
+        )
+    for name, weight in model.named_parameters():
+        if weight.dtype not in PLAIN:
+            raise ValueError(f"{what}: {name} is {weight.dtype}; grafting needs plain weights: {WHOLE}")
+        if weight.device != model.device:
+            raise ValueError(
+                f"{what}: {name} is on {weight.device}, other weights on {model.device}; {WHOLE}"
+            )
+
+
+def check_numbers(what: str, weights: Mapping[str, Tensor]) -> None:
+    """Raises ValueError that names the first weight without numbers (on meta) or with one that is not finite."""
+    for name, weight in weights.items():
+        if weight.is_meta:
+            raise ValueError(
+                f"{what}: {name} has no numbers (it is on the device meta, or offloaded); {WHOLE}"
+            )
+        # One pass without a table of booleans; NaN and infinity both reach an end.
+        if weight.numel() and not torch.stack(torch.aminmax(weight.detach())).isfinite().all():
+            raise ValueError(f"{what}: {name} holds NaN or infinite numbers (as {weight.dtype})")
+
+
+def tell_equal(what: str, donor: PreTrainedModel, recipient: PreTrainedModel) -> None:
+    """A note where a donor has the recipient's weights: every scheme gives what PRE gives. The small ones are compared first.
+
+    Raises ValueError where both are one object, which is how a base that was changed in place looks.
+    """
+    if donor is recipient:
+        raise ValueError(
+            f"{what}: it and the recipient are one object (merge_and_unload and get_base_model change their base in place and give "
+            f"it back); {ANEW} as the recipient"
+        )
+    ours = dict(recipient.named_parameters())
+    for name, theirs in sorted(donor.named_parameters(), key=lambda item: item[1].numel()):
+        own = ours.get(name)
+        if own is None or (own.data_ptr() != theirs.data_ptr() and not torch.equal(own, theirs)):
+            return
+    note(
+        f"{what} has exactly the recipient's weights, so SFT is PRE; is it the right one? merge_and_unload changes a base in "
+        "place: load that anew"
+    )

@@ -1,0 +1,50 @@
+"""Rows that all models have: where one has added tokens, the embeddings and the unembedding of each are cut to them.
+
+A row is a token id. The cut modules share their tensors with the models: views, no copies. What the softmax runs over is
+then the rows that all have, which is what a plain forward pass gives whose logits are cut to them.
+"""
+
+import copy
+from collections.abc import Iterable
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from .families import family_of
+from .leaves import LowRank
+
+
+def table_paths(model: PreTrainedModel) -> tuple[str, str]:
+    """Where the two modules are that have a row for every token: embedding and unembedding."""
+    family = family_of(model.config.model_type)
+    return family.embed[0].path, family.unembed.path
+
+
+def shared_rows(models: Iterable[PreTrainedModel]) -> int:
+    """How many rows every model has, in its embedding and its unembedding."""
+    return min(_rows(model.get_submodule(path)) for model in models for path in table_paths(model))
+
+
+def _rows(table: nn.Module) -> int:
+    weight = table.weight
+    assert isinstance(weight, nn.Parameter)
+    return weight.shape[0]
+
+
+def cut_to(table: nn.Module | LowRank | None, rows: int) -> nn.Module | LowRank | None:
+    """A module with the first rows of an embedding or unembedding, or an update of these; itself if it has no more."""
+    if isinstance(table, LowRank):
+        return LowRank(table.a, table.b[:rows])
+    if table is None or _rows(table) == rows:
+        return table
+    cut = copy.copy(table)
+    # Its own dictionary, so that the model keeps its parameters.
+    cut._parameters = {
+        name: None if parameter is None else nn.Parameter(parameter.detach()[:rows], requires_grad=False)
+        for name, parameter in table._parameters.items()
+    }
+    if isinstance(cut, nn.Embedding):
+        cut.num_embeddings, cut.padding_idx = rows, None  # a padding row only gets no gradient
+    elif isinstance(cut, nn.Linear):
+        cut.out_features = rows
+    return cut

@@ -1,0 +1,48 @@
+"""The tokenizers of folders: the recipient's, which cuts the prompt, and those that donors bring, which must cut it alike."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from weightgraft.engine.schemes import RECIPIENT
+from weightgraft.engine.vocabularies import check_same_ids
+from weightgraft.errors import UserError
+from weightgraft.loading.folders import has_tokenizer, is_adapter, stacked
+from weightgraft.loading.models import LOCAL, one_line_errors, read_config
+
+Tokenizers = dict[str, PreTrainedTokenizerBase]
+
+
+def load_tokenizers(recipient: Path, donors: Mapping[str, Path]) -> Tokenizers:
+    """The recipient's tokenizer, and that of every donor that brings one.
+
+    Raises:
+        UserError: one cannot be loaded, or the recipient's cannot tell the characters of its tokens.
+    """
+    own = {name: stacked(path)[-1] for name, path in donors.items()}
+    folders = {RECIPIENT: recipient} | {name: path for name, path in own.items() if has_tokenizer(path)}
+    tokenizers = {}
+    for name, path in folders.items():
+        option = f"--recipient {path}" if name == RECIPIENT else f"--donor {name}={path}"
+        if not is_adapter(path):  # AutoTokenizer reads the config too, without saying what is wrong with it
+            read_config(option, path)
+        with one_line_errors(f"{option}: its tokenizer: "):
+            tokenizers[name] = AutoTokenizer.from_pretrained(path, **LOCAL)
+    if not tokenizers[RECIPIENT].is_fast:
+        raise UserError(
+            f"--recipient {recipient}: a slow tokenizer, which does not know the characters of its tokens; add tokenizer.json"
+        )
+    return tokenizers
+
+
+def check_asked(tokenizers: Tokenizers, texts: Sequence[str], special: bool) -> None:
+    """That every donor's tokenizer gives the recipient's ids to what is asked.
+
+    Raises:
+        UserError: names the first token that differs.
+    """
+    for name, theirs in tokenizers.items():
+        if name != RECIPIENT:
+            with one_line_errors():
+                check_same_ids(name, theirs, tokenizers[RECIPIENT], texts, special)
