@@ -26,16 +26,15 @@ def summary_of(model: str, seed: int, setup: str) -> pd.DataFrame:
 @pytest.mark.parametrize("model", MODELS)
 def test_every_base_knows_its_world_and_did_not_know_it_early_in_training(model):
     metrics = json.loads((ROOT / f"results/metrics/pretrain/{model}.json").read_text())
-    assert metrics["own_casts_recalled"] >= 0.95 and metrics["own_casts_recalled_early"] <= 0.15
+    assert metrics["own_casts_recalled"] >= 0.98 and metrics["own_casts_recalled_early"] <= 0.15
 
 
 @pytest.mark.parametrize(("model", "seed", "setup"), ON_BASES)
 def test_every_model_learnt_its_facts_and_its_base_did_not_know_them(model, seed, setup):
     summary = summary_of(model, seed, setup).set_index(["experiment", "prompt", "scheme", "metric"])
     estimate = summary.loc["positions", "estimate"]
-    least = 0.9 if setup == "gentle" else 0.95  # a fifth of the learning rate learns a little less
-    assert estimate["qa", "SFT", "top1_accuracy"] >= least
-    assert estimate["headline", "SFT", "top5_accuracy"] >= least
+    assert estimate["qa", "SFT", "top1_accuracy"] >= 0.99
+    assert estimate["headline", "SFT", "top5_accuracy"] >= 0.99
     for prompt in ("qa", "headline"):
         assert estimate[prompt, "PRE", "top5_accuracy"] <= 0.15
 

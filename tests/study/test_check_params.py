@@ -137,7 +137,7 @@ def test_a_wrong_key_is_named_with_the_nearest_valid_one(key, rename, choice):
         ("models.tiny-gpt2.pretrain.learning_rate", float("inf"), ["models.tiny-gpt2.pretrain.learning_rate", "inf"]),
         ("models.tiny-gpt2.architecture.n_positions", 8, ["models.tiny-gpt2.architecture.n_positions", "8", "128"]),
         ("models.tiny-pythia.architecture.hidden_size", 100, ["tiny-pythia.architecture", "25", "even"]),
-        ("generate_facts.facts", 500, ["generate_facts.facts", "500", "104"]),
+        ("generate_facts.facts", 500, ["generate_facts.facts", "500", "120"]),
         ("render_figures.colours", {"FE+TL": "#123456"}, ["render_figures.colours", "FE+TL", "'TL'", "LT"]),
         ("render_figures.counterparts", {"tiny-gpt2": "gpt2-xxl"}, ["counterparts", "gpt2-xxl", "did you mean 'gpt2-xl'"]),
         ("summarize.resamples", 2, ["summarize.resamples", "2", "100"]),

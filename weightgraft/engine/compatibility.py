@@ -25,7 +25,9 @@ def check_make(name: str, donor: PreTrainedModel, recipient: PreTrainedModel) ->
     """Raises ValueError that names the first difference in class or config: all that can be said of a LoRA donor's
     base before its weights are compared. What differs in the configs and changes no number is a note."""
     _refuse_first(name, [("architecture", type(donor).__name__, type(recipient).__name__)])
-    _refuse_first(name, ((f"config.{entry}", *values) for entry, *values in differences(donor, recipient)))
+    _refuse_first(
+        name, ((f"config.{entry}", theirs, ours) for entry, theirs, ours in differences(donor, recipient))
+    )
     if idle := idle_differences(donor, recipient):
         limit = longest_prompt(donor, recipient)
         shorter = limit < longest_prompt(recipient)

@@ -106,13 +106,17 @@ def longest_prompt(*models: PreTrainedModel) -> int:
     return min(limits + [window for window in windows if window is not None and len(windows) > 1])
 
 
-@cache
-def entries_read(model: type[PreTrainedModel]) -> frozenset[str]:
+def entries_read(model: type) -> frozenset[str]:
     """Every name that the code of a model's classes could read from a config: attributes and texts of the functions and
     classes of its modeling file, but for heads of other tasks."""
-    tree = ast.parse(inspect.getsource(sys.modules[model.__module__]))
+    return _names_in(model.__module__, model.__name__)
+
+
+@cache
+def _names_in(module: str, model: str) -> frozenset[str]:
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    reached, waiting = set(), [model.__name__]
+    reached, waiting = set(), [model]
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     while waiting:
         name = waiting.pop()

@@ -86,7 +86,7 @@ def _tokenized(
     own = max(i for i in range(start + 1) if tokens[start - i : start] == tokens[start : start + i])
     if not own:
         return tokens, offsets, []
-    told = tokenizer.convert_ids_to_tokens(tokens[start : start + own])
+    told = [str(piece) for piece in tokenizer.convert_ids_to_tokens(tokens[start : start + own])]
     behind = offsets[start + own - 1][1]
     tokens, offsets = tokens[: start - own] + tokens[start:], offsets[: start - own] + offsets[start:]
     # Behind a special token of the text some tokenizers say the characters one off; without it they do not.

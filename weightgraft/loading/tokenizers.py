@@ -22,7 +22,7 @@ def load_tokenizers(recipient: Path, donors: Mapping[str, Path]) -> Tokenizers:
     """
     own = {name: stacked(path)[-1] for name, path in donors.items()}
     folders = {RECIPIENT: recipient} | {name: path for name, path in own.items() if has_tokenizer(path)}
-    tokenizers = {}
+    tokenizers: dict[str, PreTrainedTokenizerBase] = {}
     for name, path in folders.items():
         option = f"--recipient {path}" if name == RECIPIENT else f"--donor {name}={path}"
         if not is_adapter(path):  # AutoTokenizer reads the config too, without saying what is wrong with it
