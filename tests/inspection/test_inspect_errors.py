@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from stages.modeling.tokens import train_tokenizer
-from weightgraft.loading import models
 from weightgraft.inspection.question import named
+from weightgraft.loading import models
 
 
 @pytest.fixture
