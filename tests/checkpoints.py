@@ -17,8 +17,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from weightgraft import Prompt, parse_scheme
 from weightgraft.errors import UserError
-from weightgraft.inspection.folders import check_folders
 from weightgraft.loading import models
+from weightgraft.loading.folders import check_model
 from weightgraft.notes import gathered
 
 WEIGHTS, ADAPTER = "model.safetensors", "adapter_model.safetensors"
@@ -48,7 +48,8 @@ def answer(recipient: Path, donor: Path | str) -> Answer:
     started, donors = time.process_time(), {"sft": Path(donor)}
     try:
         with gathered() as notes:
-            check_folders(recipient, donors)
+            check_model(f"--recipient {recipient}", recipient, adapters=False)
+            check_model(f"--donor sft={donor}", donors["sft"], adapters=True)
             models.rehearse(recipient, donors, PROMPT, SCHEMES)
             grafted = models.load_grafted(recipient, donors, torch.float32, torch.device("cpu"))
         pre, sft = grafted.score([PROMPT], SCHEMES).joint_logprob[0].tolist()
