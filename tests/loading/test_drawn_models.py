@@ -267,17 +267,20 @@ def test_a_shard_that_is_lost_cut_or_another_models_is_refused(folder, tmp_path_
 
 # Entries of config.json with which transformers builds no model, or another than the files hold.
 WRONG: tuple[dict[str, Any], ...] = (
-    {"num_hidden_layers": "3"}, {"num_hidden_layers": 4}, {"num_hidden_layers": 2}, {"num_hidden_layers": 10**9}, {"num_hidden_layers": -1},
-    {"num_hidden_layers": 0}, {"num_hidden_layers": None}, {"hidden_size": 24.0}, {"hidden_size": 0}, {"hidden_size": 32}, {"hidden_size": -24},
-    {"hidden_size": None}, {"rms_norm_eps": 0}, {"rms_norm_eps": "1e-6"}, {"rms_norm_eps": None}, {"num_attention_heads": 0},
-    {"num_attention_heads": 5}, {"num_attention_heads": None}, {"num_attention_heads": "4"}, {"num_key_value_heads": 0},
-    {"num_key_value_heads": 3}, {"num_key_value_heads": 4}, {"intermediate_size": 41}, {"intermediate_size": -1}, {"vocab_size": 62},
-    {"vocab_size": 60}, {"vocab_size": 0}, {"vocab_size": None}, {"vocab_size": "61"}, {"head_dim": 0}, {"head_dim": 7}, {"attention_bias": True},
+    {"num_hidden_layers": "3"}, {"num_hidden_layers": 4}, {"num_hidden_layers": 2}, {"num_hidden_layers": 10**9},
+    {"num_hidden_layers": -1}, {"num_hidden_layers": 0}, {"num_hidden_layers": None}, {"hidden_size": 24.0},
+    {"hidden_size": 0}, {"hidden_size": 32}, {"hidden_size": -24}, {"hidden_size": None}, {"rms_norm_eps": 0},
+    {"rms_norm_eps": "1e-6"}, {"rms_norm_eps": None}, {"num_attention_heads": 0}, {"num_attention_heads": 5},
+    {"num_attention_heads": None}, {"num_attention_heads": "4"}, {"num_key_value_heads": 0}, {"num_key_value_heads": 3},
+    {"num_key_value_heads": 4}, {"intermediate_size": 41}, {"intermediate_size": -1}, {"vocab_size": 62}, {"vocab_size": 60},
+    {"vocab_size": 0}, {"vocab_size": None}, {"vocab_size": "61"}, {"head_dim": 0}, {"head_dim": 7}, {"attention_bias": True},
     {"mlp_bias": True}, {"model_type": "nonesuch"}, {"model_type": None}, {"model_type": ["llama"]}, {"model_type": "bert"},
-    {"model_type": "mixtral", "num_local_experts": 8}, {"num_local_experts": 8}, {"model_type": "qwen2_moe", "num_experts": 60},
-    {"model_type": "gpt2"}, {"quantization_config": {"quant_method": "gptq", "bits": 4}}, {"quantization_config": {"load_in_4bit": True}},
+    {"model_type": "mixtral", "num_local_experts": 8}, {"num_local_experts": 8},
+    {"model_type": "qwen2_moe", "num_experts": 60}, {"model_type": "gpt2"},
+    {"quantization_config": {"quant_method": "gptq", "bits": 4}}, {"quantization_config": {"load_in_4bit": True}},
     {"hidden_act": "nonesuch"}, {"hidden_act": 3}, {"rope_parameters": "yarn"}, {"text_config": 3, "model_type": "gemma3"},
-    {"text_config": {"model_type": "llama"}, "model_type": "nonesuch"}, {"text_config": {"model_type": "mamba"}, "model_type": "llava"},
+    {"text_config": {"model_type": "llama"}, "model_type": "nonesuch"},
+    {"text_config": {"model_type": "mamba"}, "model_type": "llava"},
 )  # fmt: skip
 
 

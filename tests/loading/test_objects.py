@@ -1,5 +1,5 @@
-"""Models given as Python objects: what cannot serve is refused with what to do, in every state that objects get into; what can gives
-the number of a plain forward pass."""
+"""Models given as Python objects: what cannot serve is refused with what to do, in every state that objects get into; what can
+gives the number of a plain forward pass."""
 
 import copy
 import random
