@@ -9,6 +9,7 @@ from tiny_models import VOCAB, tiny_lora, tiny_model
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 from transformers import PreTrainedTokenizerFast
+from transformers.utils import logging
 
 QV = {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj"]}
 # Adapters on the llama: what its config asks for.
@@ -37,6 +38,13 @@ def trained(model: PeftModel, seed: int) -> PeftModel:
         if "magnitude" in name:
             parameter.data *= 1 + 0.3 * torch.rand(parameter.shape, generator=generator)
     return model
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quiet():
+    logging.disable_progress_bar()
+    yield
+    logging.enable_progress_bar()
 
 
 @pytest.fixture(scope="session")

@@ -203,7 +203,12 @@ def _base(name: str, donor: Any) -> tuple[PreTrainedModel, list[str]]:
         except UserError as error:
             raise ValueError(str(error)) from None
     if isinstance(donor, PreTrainedModel):
-        return donor, donor.active_adapters()
+        try:
+            return donor, donor.active_adapters()
+        except ValueError:
+            raise ValueError(
+                f"donor {name!r}: peft has changed it in place and holds the adapter elsewhere; give the peft model itself"
+            ) from None
     return donor.get_base_model(), list(donor.active_adapters)
 
 

@@ -21,9 +21,10 @@ def is_real() -> bool:
     return torch.get_default_device().type != "meta"
 
 
-def check_recipient(recipient: PreTrainedModel) -> None:
+def check_recipient(recipient: object) -> None:
     """Raises ValueError where the recipient cannot serve as it is; says what to do."""
     check_model_object("recipient", recipient)
+    assert isinstance(recipient, PreTrainedModel)
     if hasattr(recipient, "peft_config"):
         raise ValueError(f"recipient: a model with adapters of peft in it; {ANEW}")
     if is_real():

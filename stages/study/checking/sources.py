@@ -15,6 +15,7 @@ import psutil
 
 from stages.study.schema import Launch, Model, Source
 from weightgraft.errors import UserError
+from weightgraft.loading.families import SAVE_TEXT_PART
 from weightgraft.loading.folders import check_model, check_tokenizer, has_tokenizer, listing, local_config
 from weightgraft.loading.headers import header_of
 
@@ -72,6 +73,8 @@ def found_at(key: str, model: Model, source: Source, obtained: Path) -> Found:
     folder = Path(source.model)
     if folder.is_dir():
         family = check_model(f"{key}: {folder}", folder, adapters=False)
+        if (local_config(str(folder)) or {}).get("model_type") != family:
+            raise UserError(f"{key}: {folder} is an image-text model; {SAVE_TEXT_PART}")
         if family != model.family:
             raise UserError(f"{key}: {folder} is a {family} model; its entry's family is {model.family!r}")
         if not has_tokenizer(folder):
