@@ -46,7 +46,7 @@ def nothing_loaded(monkeypatch):
             {"prompt": "Ann Lee met ", "target": "Bob", "spans": {}},
             ["unstable boundary", "a space belongs to the target"],
         ),
-        ({"foil": ""}, ["unstable boundary", "''"]),
+        ({"foil": ""}, ["--foil is empty"]),
         ({"spans": {"FE": "0:2"}}, ["'FE'", "ends inside the token"]),
         ({"donors": ["recipient=sft"]}, ["--donor 'recipient'", "PRE, SFT"]),
         ({"donors": ["a=sft", "a=other"]}, ["--donor 'a'", "twice"]),
@@ -145,7 +145,7 @@ def spoil_tokenizer(folder: Path) -> None:
         (spoil_family, "sft", ["'bert'", "known: gpt2"]),
         (spoil_other_family, "sft", ["a llama model", "the recipient is a gpt2 model"]),
         (spoil_quantized, "sft", ["quantized"]),
-        (spoil_tokenizer, "sft", ["tokenizer of 'sft' differs", "in token"]),
+        (spoil_tokenizer, "sft", ["tokenizer of 'sft' differs from the recipient's in"]),
     ],
 )
 def test_a_directory_that_cannot_serve_is_told_before_weights_are_read(
