@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_models import tiny_lora, tiny_model
 
-from stages import bench
+from stages.commands import bench
 from stages.commands.benchmarks import experiments
 from stages.commands.benchmarks.measure import in_turn, ratios, spread
 from stages.commands.benchmarks.memory import held_beyond, lora_bytes

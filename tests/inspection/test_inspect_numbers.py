@@ -68,8 +68,8 @@ def test_a_map_in_several_calls_is_the_map_in_one(engine, prompt, monkeypatch):
     calls, score = [], engine.score
     monkeypatch.setattr(engine, "score", lambda *args, **more: calls.append(1) or score(*args, **more))
     one = score_map(engine, prompt, "sft")
-    assert len(calls) == 2  # all cells, and whole rows
-    monkeypatch.setattr("weightgraft.engine.portions.NODES_AT_ONCE", 20)
+    assert len(calls) == 1
+    monkeypatch.setattr("weightgraft.engine.portions.ROWS_AT_ONCE", 60)
     several = score_map(engine, prompt, "sft")
     assert len(calls) > 5 and one.rows == several.rows
     for name in ("cells", "tokens", "layers"):

@@ -49,7 +49,7 @@ class _Rows:
     rows: Int[np.ndarray, " node"]
     groups: Groups
 
-    def per_row(self, values: Sequence[Int[np.ndarray, " node"]]) -> Int[np.ndarray, " row"]:
+    def per_row(self, values: Sequence[Int[np.ndarray, " _"]]) -> Int[np.ndarray, " row"]:
         """For each row, what its node has; values: for each run, those of its trie's nodes."""
         return _repeated(self.runs, values)[self.nodes]
 
@@ -71,7 +71,7 @@ def _rows(alike: Sequence[Sequence[Trie]], start: int, slots: tuple[int, int], t
     return _Rows(runs, levels, nodes, _inverse(nodes), groups)
 
 
-def _repeated(runs: Sequence[_Run], values: Sequence[Int[np.ndarray, " own"]]) -> Int[np.ndarray, " all"]:
+def _repeated(runs: Sequence[_Run], values: Sequence[Int[np.ndarray, " _"]]) -> Int[np.ndarray, " all"]:
     return np.concatenate([np.tile(own, run.count) for run, own in zip(runs, values, strict=True)])
 
 

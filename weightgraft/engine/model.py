@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
@@ -26,7 +25,7 @@ from .layout import build_batch
 from .leaves import LowRank, RoutedLeaf, RoutedLinear
 from .lora import is_lora, lora_leaves
 from .notation import NAME
-from .packing import Batch, Groups
+from .packing import Batch
 from .parts import after_last_attention, anatomy_of, check_paths, leaves_of, linear_parts
 from .planning import LAST, Plan, batches, make_plan
 from .routing import Routing
@@ -237,7 +236,7 @@ class GraftedModel:
 
     def _run(self, batch: Batch, contained: bool) -> Float[Tensor, "read width"]:
         with (
-            _serving(self._last, batch.last.groups, self._device),
+            self._last.serving(batch.last.groups, self._device),
             passing(batch, self._trunk, contained) as now,
         ):
             self._backbone(input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False)
@@ -253,19 +252,9 @@ class GraftedModel:
         for start in range(0, len(hidden), step):
             some = hidden[None, start : start + step]
             groups = batch.readout.between(start, start + some.shape[1])
-            with _serving(self._readout, groups, self._device):
+            with self._readout.serving(groups, self._device):
                 logits = self._unembed(self._final_norm(some))[0]
             yield start, logits if cap is None else torch.tanh(logits / cap) * cap
-
-
-@contextmanager
-def _serving(routing: Routing, groups: Groups, device: torch.device) -> Iterator[None]:
-    """A pass: the routing holds its indices while it runs, and drops them also when it fails."""
-    routing.start(groups, device)
-    try:
-        yield
-    finally:
-        routing.clear()
 
 
 def _keep_freed_memory() -> None:

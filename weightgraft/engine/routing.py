@@ -1,5 +1,7 @@
 """Routing: who serves the rows of the pass in progress, as few runs of rows as possible."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 
 import torch
@@ -30,6 +32,15 @@ class Routing:
         self.groups, self._device = groups, device
         ends = torch.tensor([0, *groups.sizes]).cumsum(0).tolist()
         self._bounds = list(pairwise(ends))
+
+    @contextmanager
+    def serving(self, groups: Groups, device: torch.device) -> Iterator[None]:
+        """While something runs on rows of these groups; what is held for them is dropped also when it fails."""
+        self.start(groups, device)
+        try:
+            yield
+        finally:
+            self.clear()
 
     def column(self, slot: int) -> tuple[Owner, ...]:
         """The owner of one (component, layer) in each group."""

@@ -14,8 +14,8 @@ from jaxtyping import Bool, Int
 
 from .routes import Serving
 
-WHOLE = 192  # nodes that attend as one tile
-TILE = 128  # of a tile, where there are more; up to as many more as the prompt has tokens are attended to
+KEYS = 192  # nodes that attend to each other as one tile
+TILE = 128  # of a tile, where there are more; it attends to a prompt's length more at most
 
 
 class Registry:
@@ -96,7 +96,7 @@ class Level:
     def tiles(self) -> tuple[Tile, ...]:
         """All nodes, some at a time: attention is quadratic within a tile. Subtrees lie together, so beside its own nodes a tile
         attends to one path only."""
-        n_tiles = 1 if len(self) <= WHOLE else -(-len(self) // TILE)
+        n_tiles = 1 if len(self) <= KEYS else -(-len(self) // TILE)
         return tuple(self._tile(some) for some in np.array_split(np.arange(len(self)), n_tiles))
 
     def _tile(self, queries: Int[np.ndarray, " query"]) -> Tile:
