@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from oracle import Oracle, layers_of, tokens_of
+from oracle import Oracle, tokens_of
 from test_exactness import CASES, case_of
 from tiny_models import tiny_model
 

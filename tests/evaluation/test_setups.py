@@ -17,7 +17,7 @@ from stages.study.schema import Params
 from weightgraft import GraftedModel, parse_scheme
 from weightgraft.engine.families import family_of
 from weightgraft.engine.parts import anatomy_of
-from weightgraft.engine.portions import portions
+from weightgraft.engine.portions import portions, together
 from weightgraft.errors import UserError
 
 PARAMS = read_yaml(Path("params.yaml"))

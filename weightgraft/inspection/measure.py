@@ -42,7 +42,7 @@ def row_scheme(row: str, at: str, donor: str) -> Scheme:
 
 
 def score_map(grafted: GraftedModel, prompt: Prompt, donor: str) -> CellMap:
-    """Every cell of the map. All tokens are position sets of one prompt, so that cells share what comes before them in tokens and in
+    """Every cell of the map. Tokens are position sets of one prompt, so that cells share what comes before them in tokens and in
     layers; where that would be too many rows, some cells at a time."""
     rows, n_tokens = row_names(grafted.anatomy.n_layers), len(prompt.tokens)
     sets = token_sets(n_tokens)
