@@ -97,9 +97,10 @@ class Level:
         """All nodes, some at a time: attention is quadratic within a tile. Subtrees lie together, so beside its own nodes a tile
         attends to one path only."""
         n_tiles = 1 if len(self) <= KEYS else -(-len(self) // TILE)
-        return tuple(self._tile(some) for some in np.array_split(np.arange(len(self)), n_tiles))
+        return tuple(self.tile(some) for some in np.array_split(np.arange(len(self)), n_tiles))
 
-    def _tile(self, queries: Int[np.ndarray, " query"]) -> Tile:
+    def tile(self, queries: Int[np.ndarray, " query"]) -> Tile:
+        """Some nodes with all that they attend to."""
         paths = self.paths[queries]
         upto = np.arange(paths.shape[1]) <= self.depths[queries, None]
         keys = np.unique(paths[upto])
