@@ -9,7 +9,9 @@ from .model import GraftedModel
 from .schemes import Prompt, Scheme
 from .scores import Scores
 
-ROWS_AT_ONCE = 1024
+# What schemes share is computed once a portion. On one core, a map of 143 cells of a tiny model took half of the time at 2,000 rows
+# that it took at 200, 96 components 15 % less; beyond that nothing is gained, and one prompt must fit into memory.
+ROWS_AT_ONCE = 2048
 
 
 def portions(

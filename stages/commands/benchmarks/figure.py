@@ -45,8 +45,9 @@ def draw(table: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(7.2, 1.75 * len(runs) + 0.75 + below), layout="constrained")
     ratios = [1.75] * len(runs) + ([below] if parted_runs else [])
     lines = figure.add_gridspec(len(ratios), 1, height_ratios=ratios)
+    last_line = lines[-1].subgridspec(1, max(1, len(parted_runs)))
     for place, (size, device) in enumerate(parted_runs):
-        axes = figure.add_subplot(lines[-1].subgridspec(1, len(parted_runs))[place])
+        axes = figure.add_subplot(last_line[place])
         _parted(axes, parted[(parted["size"] == size) & (parted["device"] == device)], f"{size}, {device}")
     for line, (size, device) in zip(lines, runs, strict=False):
         rows = table[(table["size"] == size) & (table["device"] == device)]
@@ -137,13 +138,11 @@ def _parted(axes: Axes, rows: pd.DataFrame, title: str) -> None:
         axes.plot(
             share, y, marker="|", label="tokens computed" if y == 0 else None, **look | {"markersize": 9}
         )
-        right = max(ratio["high"], share)
-        text = f"{ratio['value']:.2f} of the time, {share:.2f} of the tokens"
-        axes.annotate(text, (right, y), xytext=(6, 0), textcoords="offset points", va="center")
+        axes.text(1.06, y, f"{ratio['value']:.2f} of the time,\n{share:.2f} of the tokens", va="center")
     axes.axvline(1, color="black", linewidth=0.7)
     axes.set_yticks(range(len(PARTED)), PARTED)
     axes.set_ylim(len(PARTED) - 0.5, -0.6)
-    axes.set_xlim(0, 2)
+    axes.set_xlim(0, 1.9)
     axes.set_xticks([0, 0.5, 1])
     axes.set_xlabel("packed / rows that are the same in all layers")
     axes.set_title(title, loc="left", fontsize=SMALLEST_TYPE + 1, fontweight="bold")
