@@ -2,7 +2,8 @@
 
 Five procedures, each timed in turn with packed: token_by_token copies the model for every token, as the paper's
 procedure says; masked is one pass of the engine per scheme; packed is the engine, all schemes in one pass; plain is
-one stock model over packed's rows; unpacked is one stock model over every prompt, once per scheme.
+one stock model over packed's rows; unpacked is one stock model over every prompt, once per scheme. Where schemes part between
+layers (single cells, the grid of E3, heads), packed is timed against whole_rows, which does not split rows there.
 """
 
 import argparse
@@ -13,7 +14,15 @@ import pandas as pd
 import torch
 from transformers.utils import logging
 
-from stages.commands.benchmarks.experiments import HEADLINE, Run, agreement, headline, memory, sweeps
+from stages.commands.benchmarks.experiments import (
+    HEADLINE,
+    Run,
+    agreement,
+    along_layers,
+    headline,
+    memory,
+    sweeps,
+)
 from stages.commands.benchmarks.figure import draw
 from stages.commands.benchmarks.models import SIZES, Size, brief, cast, quick, random_pair
 from stages.commands.benchmarks.table import Row, read_tables, readable, write_table
@@ -31,7 +40,8 @@ def measure(
 ) -> list[Path]:
     """Measure one size on one device; write and print a table for each type. Gives the paths written.
 
-    Sweeps and memory are measured in float32 only. Both types have the same weights, prompts and schemes.
+    Sweeps, schemes that part between layers, and memory are measured in float32 only. Both types have the same weights,
+    prompts and schemes.
     """
     rows: dict[str, list[Row]] = {dtype: [] for dtype in dtypes}
     if "float32" in dtypes:  # before this process has models of its own: two pairs of the largest fit nowhere
@@ -51,6 +61,8 @@ def measure(
             rows[dtype] += agreement(run, workload, reference, scores)
         else:
             rows[dtype] += sweeps(run, models)
+            if size.split_rounds:
+                rows[dtype] += along_layers(run, models)
         paths.append(out / f"{name}-{dtype}-{device.type}.csv")
         write_table(rows[dtype], paths[-1])
         print(readable(pd.DataFrame(rows[dtype])), end="\n\n", flush=True)

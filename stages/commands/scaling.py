@@ -92,9 +92,11 @@ def narrow(name: str) -> PreTrainedModel:
 def packed_tokens(
     name: str, params: Mapping[str, Any], facts: Path, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[float, float]:
-    """Of all setups of one model, for each fact: tokens that the engine packs, and tokens of activation patching, a pass each."""
+    """Of all setups of one model, for each fact: tokens that the engine computes, counted in whole passes over all layers, and
+    tokens of activation patching, a pass each."""
     engine = patched = 0.0
     model, donor = narrow(name), narrow(name)
+    n_layers = model.config.num_hidden_layers
     for setup_name in [*params["study"]["recipes"], *params["study"]["setups"]]:
         setup = params["setups"][setup_name]
         grafted = GraftedModel(model, dict.fromkeys(setup["donors"], donor))
@@ -115,10 +117,10 @@ def packed_tokens(
                 setup["halves"],
             )
             schemes = [case.scheme for case in cases(experiment, subject)]
-            n_patches = len(patches(experiment, model.config.num_hidden_layers))
+            n_patches = len(patches(experiment, n_layers))
             asked_here = experiment | {"prompts": wanted}
             for _, some, _ in questions(asked_here, rows, encode_rows(tokenizer, rows), params["graft"]):
-                engine += sum(grafted.node_counts(some, schemes)) / len(few)
+                engine += sum(grafted.node_counts(some, schemes)) / n_layers / len(few)
                 patched += n_patches * sum(len(prompt.tokens) for prompt in some) / len(few)
     return engine, patched
 

@@ -19,8 +19,8 @@ ON_CPU = 4096  # of `auto` there: the engine's default; more is no faster, and m
 def starting_budget(
     wanted: int | Literal["auto"], model: PreTrainedModel, device: torch.device, nodes: int
 ) -> int:
-    """The budget of params.yaml; `auto`: what fits the GPU's free memory, all models being there. nodes: tokens of a packed
-    prompt."""
+    """The budget of params.yaml; `auto`: what fits the GPU's free memory, all models being there. nodes: tokens to which
+    one attends at most."""
     if wanted != "auto":
         return wanted
     if device.type == "cpu":

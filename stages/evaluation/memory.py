@@ -94,7 +94,7 @@ def built(config: PreTrainedConfig) -> Sizes:
 def bytes_a_token(config: PreTrainedConfig, width: int, nodes: int) -> int:
     """What one token of a pass takes at most while a block works. width: bytes of a number of the model's dtype.
 
-    nodes: tokens of a packed prompt at most, to which a token attends. What may be there at once, counted generously:
+    nodes: tokens at most, to which a token attends: those of its tile. What may be there at once, counted generously:
     - the residual stream, its norm, and what a block adds: 4 rows of the hidden size, and 1 of float32 within the norm;
     - of attention, keys and values repeated for every query head: the projections, with rotary positions, regrouped by prompts:
       9 rows of all heads; scores and probabilities in float32; the mask, and the distances it is made of;

@@ -51,10 +51,10 @@ def chunks_of(
     parameters: of one of the models.
     """
     longest = max(prompts, key=lambda prompt: len(prompt.tokens))
-    cuts = [
-        cut(experiment, prompts, part, nodes * parameters)
-        for part, nodes in portions(grafted, schemes, longest)
-    ]
+    cuts = []
+    for part in portions(grafted, schemes, longest):
+        tokens = grafted.node_counts([longest], part)[0] // grafted.anatomy.n_layers
+        cuts.append(cut(experiment, prompts, part, tokens * parameters))
     if patches:
         most = max(patched_sizes(prompts, patches))
         cuts.append(cut(experiment, prompts, tuple(patches), most * parameters))
@@ -86,7 +86,7 @@ def score_chunk(
     def sizes() -> list[int]:
         if patches:
             return patched_sizes(chunk.prompts, patches)
-        return grafted.node_counts(chunk.prompts, schemes)
+        return grafted.row_counts(chunk.prompts, schemes)
 
     label = f"{label}: {chunk.experiment}"
     try:

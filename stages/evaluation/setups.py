@@ -31,9 +31,10 @@ from stages.evaluation.scoring import (
 )
 from stages.frame.rows import read_jsonl
 from weightgraft import GraftedModel
-from weightgraft.engine.portions import NODES_AT_ONCE, together
+from weightgraft.engine.portions import together
 from weightgraft.engine.schemes import RECIPIENT
 from weightgraft.engine.scores import Scores
+from weightgraft.engine.states import KEYS
 from weightgraft.errors import UserError
 
 OWN = "own"  # the dataset of facts of your own
@@ -109,7 +110,7 @@ def evaluate(args: argparse.Namespace, item: Mapping[str, Any], name: str) -> pd
             tasks.append((question, chunks_of(grafted, parameters, key, engine_prompts, schemes, wanted)))
 
     chunks = [chunk for _, blocks in tasks for block in blocks for chunk in block]
-    budget = starting_budget(settings["token_budget"], recipient, device, NODES_AT_ONCE)
+    budget = starting_budget(settings["token_budget"], recipient, device, KEYS)
 
     def score(chunk: Chunk, progress: Progress) -> Scores:
         nonlocal budget

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_models import tiny_lora, tiny_model
 
-from stages import bench
+from stages.commands import bench
 from stages.commands.benchmarks import experiments
 from stages.commands.benchmarks.measure import in_turn, ratios, spread
 from stages.commands.benchmarks.memory import held_beyond, lora_bytes
@@ -26,6 +26,8 @@ SMOKE = Size(
     position_schemes=(2, 8),
     last_token_schemes=(1, 100),
     layers=(1, 2),
+    split_prompts=2,
+    split_rounds=2,
 )
 
 
@@ -70,6 +72,12 @@ def test_the_command_writes_tables_and_a_figure(run, tmp_path, capsys):
     by_point = tokens.set_index(["experiment", "schemes", "prompt_tokens", "layers"])["value"]
     assert by_point["schemes at LT", 100, 15, 2] == 114 and by_point["prompt length", 8, 8, 2] == 28
     assert by_point["layers", 8, 15, 1] == 56
+    for experiment in ("single cells", "grid of E3", "heads"):
+        rows = tables["float32"].query(f"experiment == '{experiment}'")
+        rows = rows.set_index(["quantity", "unit"])["value"]
+        computed = rows["packed", "tokens per prompt"], rows["whole_rows", "tokens per prompt"]
+        assert computed[0] < computed[1] < rows["masked", "tokens per prompt"]
+        assert rows["packed / whole_rows", "times"] > 0
     agreement = tables["bfloat16"].query("experiment == 'agreement with float32'")
     assert len(agreement) == 3 and (agreement["n"] == 8 * SMOKE.prompts).all()
     printed = capsys.readouterr().out

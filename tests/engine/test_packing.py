@@ -1,4 +1,4 @@
-"""Packing computes every distinct route prefix once, and nothing else."""
+"""Packing computes every distinct state once, and lays rows out so that what one model multiplies lies together."""
 
 import random
 
@@ -8,14 +8,12 @@ from tiny_models import tiny_lora, tiny_model
 
 from weightgraft import GraftedModel, Prompt, Scheme, parse_scheme
 from weightgraft.engine.attention import OnlyRead
-from weightgraft.engine.leaves import MAX_RUNS, Routing
-from weightgraft.engine.packing import Groups, Registry, build_batch, build_trie
+from weightgraft.engine.layout import build_batch
+from weightgraft.engine.leaves import RoutedLinear
+from weightgraft.engine.packing import Groups
+from weightgraft.engine.routing import MAX_RUNS, NOBODY, Routing
 
 PAPER = ("PRE", "SFT", "FE", "LT", "FE+LT", "(FE+LT)^C", "FE^C", "LT^C")
-
-
-def distinct_prefixes(routes: list[list]) -> int:
-    return len({tuple(route[: length + 1]) for route in routes for length in range(len(route))})
 
 
 def naive_route(prompt: Prompt, scheme_text: str) -> list[bool]:
@@ -28,40 +26,22 @@ def naive_route(prompt: Prompt, scheme_text: str) -> list[bool]:
     return [token in grafted[scheme_text] for token in sorted(tokens)]
 
 
-def test_node_count_is_the_number_of_distinct_route_prefixes(grafted, prompts):
+def test_position_schemes_compute_their_distinct_prefixes_in_every_layer(grafted, prompts):
     schemes = [parse_scheme(text, donor="sft") for text in PAPER]
     for decode_route, fed in (("last", None), ("recipient", False), ("sft", True)):
-        counts = grafted.node_counts(prompts, schemes, decode_route=decode_route)
+        counts = grafted.row_counts(prompts, schemes, decode_route=decode_route)
         for prompt, count in zip(prompts, counts, strict=True):
             routes = []
             for text in PAPER:
                 route = naive_route(prompt, text)
                 decoded = route[-1] if fed is None else fed
                 routes.append(route + [decoded] * (len(prompt.target) - 1))
-            assert count == distinct_prefixes(routes)
+            assert count == len({tuple(route[: end + 1]) for route in routes for end in range(len(route))})
             assert count < len(PAPER) * (len(prompt.tokens) + len(prompt.target) - 1)
-
-
-def test_trie_of_random_routes_has_one_node_a_prefix():
-    draw = random.Random(0)
-    for _ in range(200):
-        length, n_steps = draw.randint(1, 9), 1
-        routes = [
-            [(draw.randint(0, 2), draw.randint(0, 1)) for _ in range(length)]
-            for _ in range(draw.randint(1, 12))
+        layers = grafted.anatomy.n_layers  # these schemes part before the first layer
+        assert grafted.node_counts(prompts, schemes, decode_route=decode_route) == [
+            layers * n for n in counts
         ]
-        trie = build_trie(routes, n_steps)
-        trunks = [[trunk for trunk, _ in route] for route in routes]
-        assert len(trie.depths) == distinct_prefixes(trunks)
-        assert len(trie.read_nodes) == len(
-            {(*trunk, route[-1]) for trunk, route in zip(trunks, routes, strict=True)}
-        )
-        # Walking up from where a scheme is read gives back its route.
-        for scheme, trunk in enumerate(trunks):
-            node = trie.read_nodes[trie.reads[scheme, 0]]
-            path = trie.ancestors[node].nonzero()[:, 0]
-            assert trie.depths[path].tolist() == list(range(length))
-            assert trie.servings[path].tolist() == trunk
 
 
 def test_a_hundred_schemes_at_the_last_token_cost_one_prompt_and_a_hundred_tokens(grafted):
@@ -74,14 +54,15 @@ def test_a_hundred_schemes_at_the_last_token_cost_one_prompt_and_a_hundred_token
     schemes = [Scheme("PRE")] + [
         parse_scheme("+".join(parts) + "@LT", donor="sft") for parts in sorted(chosen)
     ]
-    assert grafted.node_counts([prompt], schemes) == [14 + 100]
+    assert grafted.row_counts([prompt], schemes) == [14 + 100]
+    assert grafted.node_counts([prompt], schemes) == [3 * (14 + 100)]
 
 
 def test_schemes_that_differ_in_the_readout_share_all_their_tokens(grafted):
     prompt = Prompt(tokens=range(15), positions={"FE": (2, 3)}, target=(3,))
     texts = ["FE", "FE, unembed@all", "FE, unembed@LT", "FE, final_norm@all", "FE, unembed@FE"]
     schemes = [parse_scheme(text, donor="sft") for text in texts]
-    assert grafted.node_counts([prompt], schemes) == [15]
+    assert grafted.node_counts([prompt], schemes) == [3 * 15]
     logits = grafted.logits([prompt], schemes)[0]
     assert torch.equal(logits[1], logits[2]) and torch.equal(logits[0], logits[4])
     assert (logits[0] - logits[1]).abs().max() > 0.1 and (logits[0] - logits[3]).abs().max() > 0.1
@@ -91,9 +72,9 @@ def test_schemes_that_differ_in_the_readout_share_all_their_tokens(grafted):
 def test_the_last_layer_computes_only_the_tokens_that_are_read(family, prompts):
     grafted = GraftedModel(tiny_model(family, 0), {"sft": tiny_model(family, 1)})
     schemes = [parse_scheme(text, donor="sft") for text in (*PAPER, "unembed@LT")]
-    plan = grafted._plan(prompts, schemes, "last", score_target=True)
-    read = sum(len(plan.tries[shape].read_nodes.unique()) for shape in plan.shapes)
-    assert read < sum(grafted.node_counts(prompts, schemes)) / 2
+    plan = grafted.plan(prompts, schemes)
+    read = sum(len(set(plan.tries[shape].read_nodes.tolist())) for shape in plan.shapes)
+    assert read < sum(grafted.row_counts(prompts, schemes)) / 2
     computed: list[int] = []
     for module in grafted._backbone.modules():
         if isinstance(module, OnlyRead):
@@ -104,18 +85,42 @@ def test_the_last_layer_computes_only_the_tokens_that_are_read(family, prompts):
 
 def test_prompts_of_one_shape_share_one_trie(grafted, prompts):
     schemes = [parse_scheme(text, donor="sft") for text in PAPER]
-    plan = grafted._plan(prompts, schemes, "last", score_target=True)
+    plan = grafted.plan(prompts, schemes)
     assert plan.shapes == (0, 0, 1, 2) and len(plan.tries) == 3
 
 
-def test_rows_of_one_serving_lie_together(grafted, prompts):
-    schemes = [parse_scheme(text, donor="sft") for text in (*PAPER, "q@FE, up@LT")]
-    plan = grafted._plan(prompts, schemes, "last", score_target=True)
+def test_rows_served_alike_in_a_segments_layers_lie_together(grafted, prompts):
+    schemes = [
+        parse_scheme(text, donor="sft") for text in (*PAPER, "q@FE, up@LT", "FE[1]", "LT[2]", "k@LT[2]")
+    ]
+    plan = grafted.plan(prompts, schemes)
     tries = [plan.tries[shape] for shape in plan.shapes]
     tokens = [(*prompt.tokens, *prompt.target) for prompt in prompts]
-    batch = build_batch(tries, tokens, plan.trunks, plan.readouts, torch.device("cpu"))
-    assert len(batch.trunk.servings) == len(set(batch.trunk.servings))
-    assert sum(batch.trunk.sizes) == batch.input_ids.shape[1] == sum(len(trie.depths) for trie in tries)
+    batch = build_batch(tries, tokens, plan.trunks, plan.readouts, plan.ends, torch.device("cpu"))
+    assert [segment.start for segment in batch.segments] == [0, 1, 2]
+    for layer, segment in enumerate(batch.segments):
+        slots = [number for number, slot in enumerate(grafted.anatomy.trunk) if max(0, slot[1]) == layer]
+        own = [tuple(serving[slot] for slot in slots) for serving in segment.groups.servings]
+        assert len(own) == len(set(own))
+        assert sum(segment.groups.sizes) == sum(len(trie.level_at(layer)) for trie in tries)
+
+
+def test_split_rows_come_from_the_rows_of_their_token_and_prompt(grafted, prompts):
+    schemes = [parse_scheme(text, donor="sft") for text in ("PRE", "FE[1]", "LT[2]", "k@LT[2]")]
+    plan = grafted.plan(prompts, schemes)
+    tries = [plan.tries[shape] for shape in plan.shapes]
+    tokens = [(*prompt.tokens, *prompt.target) for prompt in prompts]
+    batch = build_batch(tries, tokens, plan.trunks, plan.readouts, plan.ends, torch.device("cpu"))
+    first, second, third = batch.segments
+    assert first.lower is None and first.origin is None
+    assert torch.equal(second.origin, second.lower) and torch.equal(third.origin, second.lower[third.lower])
+    # What is read, read by read: the right prompt's token.
+    read = third.origin[batch.read_rows]
+    for row, prompt, step in zip(
+        read.tolist(), batch.read_prompts.tolist(), batch.read_steps.tolist(), strict=True
+    ):
+        depth = len(prompts[prompt].tokens) - 1 + step
+        assert batch.position_ids[0, row] == depth and batch.input_ids[0, row] == tokens[prompt][depth]
 
 
 @pytest.mark.parametrize("family", ["gpt2", "gpt_neox", "qwen3", "gemma3_text", "olmo2"])
@@ -162,12 +167,34 @@ def test_pieces_cover_the_rows_of_every_owner_once_and_as_slices_where_they_are_
             assert len(mine) <= MAX_RUNS and sum(isinstance(rows, torch.Tensor) for rows in mine) <= 1
 
 
-def test_registry_orders_servings_so_that_alike_ones_are_neighbours():
-    registry = Registry()
-    for serving in ((0, 1), (1, 1), (0, (0, 1)), (0, 0)):
-        registry.number(serving)
-    ordered = sorted(range(4), key=lambda number: registry.ranks()[number])
-    assert [registry.servings[number] for number in ordered] == [(0, 0), (0, (0, 1)), (0, 1), (1, 1)]
+def test_rows_that_are_nobodys_are_routed_by_themselves():
+    routing = Routing()
+    groups = Groups(tuple((owner,) for owner in range(5)), (2, 1, 3, 1, 2))
+    with routing.serving(groups, torch.device("cpu")):
+        other, rows = routing.only((0, NOBODY, 0, NOBODY, 1))
+        assert rows.tolist() == [2, 6] and other.groups == Groups(((1,), (3,)), (1, 1))
+        other, rows = routing.only((NOBODY, NOBODY, 0, 0, 0))
+        assert rows == slice(0, 3) and other.groups.sizes == (2, 1)
+        assert routing.only((NOBODY, NOBODY, 1, 1, 0))[0] is other
+    assert not routing.groups.servings
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_only_rows_with_heads_of_several_owners_are_computed_in_parts(family, prompts, monkeypatch):
+    grafted = GraftedModel(tiny_model(family, 0), {"sft": tiny_model(family, 1)})
+    schemes = [parse_scheme(text, donor="sft") for text in ("PRE", "SFT", "o{1}@LT[1]", "q+k{0}@FE[1]")]
+    in_parts: list[int] = []
+    whole = RoutedLinear._in_parts
+    monkeypatch.setattr(
+        RoutedLinear,
+        "_in_parts",
+        lambda self, routing, states: in_parts.append(len(states)) or whole(self, routing, states),
+    )
+    grafted.score(prompts, schemes)
+    # The targets' tokens are served as the last one is: o{1} at one token a step; q and k at the tokens of FE.
+    steps, spans = sum(len(p.target) for p in prompts), sum(len(p.positions["FE"]) for p in prompts)
+    fused = [spans] if family == "gpt2" else [spans, spans]
+    assert sorted(in_parts) == sorted([steps, *fused])
 
 
 @pytest.mark.parametrize("budget", [1, 17, 60, 100_000])

@@ -5,7 +5,7 @@ import torch
 from tiny_models import tiny_model
 
 from weightgraft import GraftedModel, Prompt, Scheme, parse_scheme
-from weightgraft import scores as scores_module
+from weightgraft.engine import scores as scores_module
 from weightgraft.engine.scores import measure
 
 PRE_SFT = [parse_scheme(text, donor="sft") for text in ("PRE", "SFT")]
@@ -88,6 +88,56 @@ def test_logits_that_are_not_finite_are_an_error_and_not_a_first_rank(prompts):
     with pytest.raises(FloatingPointError, match="prompt 2 under scheme 'SFT'"):
         grafted.score(prompts, PRE_SFT)
     assert grafted.score(prompts, PRE_SFT[:1]).target_logit.isfinite().all()
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2", "gemma3_text"])
+def test_a_number_that_is_not_finite_stays_with_the_scheme_where_it_arises(family, value, prompts):
+    """All schemes and prompts in one pass, in which 0 x NaN is NaN; each alone tells what is right."""
+    pre, sft = tiny_model(family, 0), tiny_model(family, 1)
+    broken = next(
+        module
+        for name, module in sft.named_modules()
+        if name.endswith(("h.1.mlp.c_fc", "layers.1.mlp.up_proj"))
+    )
+    with torch.no_grad():
+        broken.weight[0, 0] = value
+    grafted = GraftedModel(pre, {"sft": sft})
+    texts = ["PRE", "SFT", "FE[0]", "FE[1]", "up@LT[1]", "LT[2]", "up@LT[0]", "down@FE[1]"]
+    schemes = [parse_scheme(text, donor="sft") for text in texts]
+    scores = grafted.score(prompts, schemes, allow_nan=True)
+    spoiled = torch.tensor([text in ("SFT", "FE[1]", "up@LT[1]") for text in texts])
+    for table in (scores.target_logprob, scores.target_logit, scores.joint_logprob):
+        assert torch.equal(table.isnan(), spoiled.expand(len(prompts), -1))
+    assert torch.equal(scores.target_rank == 0, scores.top1_token == -1)
+    assert torch.equal(scores.target_rank == 0, scores.target_logprob.isnan())
+    for j, scheme in enumerate(schemes):
+        if not spoiled[j]:
+            alone = grafted.score(prompts, [scheme])
+            # float32, logits of size 10
+            torch.testing.assert_close(scores.target_logit[:, j], alone.target_logit[:, 0], rtol=0, atol=1e-4)
+            assert torch.equal(scores.target_rank[:, j], alone.target_rank[:, 0])
+    logits = grafted.logits(prompts, schemes)
+    assert torch.equal(logits.isfinite().all(-1), ~spoiled.expand(len(prompts), -1))
+    with pytest.raises(FloatingPointError, match="prompt 0 under scheme 'SFT'"):
+        grafted.score(prompts, schemes)
+    with pytest.raises(FloatingPointError, match=r"prompt 0 under scheme 'up@LT\[1\]'"):
+        grafted.score(prompts, [schemes[0], schemes[4]])
+
+
+def test_a_number_that_is_not_finite_stays_with_the_prompt_where_it_arises(prompts):
+    pre, sft = tiny_model("llama", 0), tiny_model("llama", 1)
+    with torch.no_grad():
+        pre.model.embed_tokens.weight[33] = torch.nan  # a token of prompt 2 only
+    schemes = [parse_scheme(text, donor="sft") for text in ("PRE", "SFT", "FE", "LT")]
+    grafted = GraftedModel(pre, {"sft": sft})
+    scores = grafted.score(prompts, schemes, allow_nan=True)
+    spoiled = torch.zeros(len(prompts), len(schemes), dtype=torch.bool)
+    spoiled[2] = torch.tensor([True, False, False, True])  # FE has this token
+    assert torch.equal(scores.joint_logprob.isnan(), spoiled)
+    clean = [prompt for place, prompt in enumerate(prompts) if place != 2]
+    expected = grafted.score(clean, schemes)
+    torch.testing.assert_close(scores.target_logit[[0, 1, 3]], expected.target_logit, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_a_pass_takes_no_more_than_the_arithmetic_says(family, dtype, tmp_path):
         )
         for i in range(24)
     ]
-    nodes = grafted.node_counts(prompts, schemes)
+    nodes = grafted.row_counts(prompts, schemes)
     logits = (
         4 * 4 * 24 * len(schemes) * 61
     )  # of so few words; the arithmetic counts those of a big vocabulary apart

@@ -116,7 +116,7 @@ def test_a_whole_target_is_scored_for_the_prompts_that_ask_for_it_and_nothing_el
 
 
 def test_schemes_scored_some_at_a_time_score_as_they_do_together(folder, tokenizer, rows, monkeypatch):
-    monkeypatch.setattr("weightgraft.engine.portions.NODES_AT_ONCE", 60)
+    monkeypatch.setattr("weightgraft.engine.portions.ROWS_AT_ONCE", 60)
     pre, sft = (load_model(folder / name)[0] for name in ("base", "sft0"))
     grafted = GraftedModel(pre, {"sft": sft})
     prompts = encode_rows(tokenizer, asked(rows, ["headline", "qa"], ["ab"], ["a", "b"]))
@@ -127,7 +127,7 @@ def test_schemes_scored_some_at_a_time_score_as_they_do_together(folder, tokeniz
     ]
     schemes = [parse_scheme(text, donor="sft") for text in texts]
     longest = max(prompts, key=lambda prompt: len(prompt.tokens))
-    some = [part for part, _ in portions(grafted, schemes, longest)]
+    some = list(portions(grafted, schemes, longest))
     assert len(some) > 1 and [scheme for part in some for scheme in part] == schemes
     at_once = grafted.score(prompts, schemes)
     apart = together([grafted.score(prompts, part, token_budget=500) for part in some])

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from stages.modeling.models import load_model
 from weightgraft import GraftedModel, parse_scheme
@@ -68,8 +69,8 @@ def test_a_map_in_several_calls_is_the_map_in_one(engine, prompt, monkeypatch):
     calls, score = [], engine.score
     monkeypatch.setattr(engine, "score", lambda *args, **more: calls.append(1) or score(*args, **more))
     one = score_map(engine, prompt, "sft")
-    assert len(calls) == 2  # all cells, and whole rows
-    monkeypatch.setattr("weightgraft.engine.portions.NODES_AT_ONCE", 20)
+    assert len(calls) == 1
+    monkeypatch.setattr("weightgraft.engine.portions.ROWS_AT_ONCE", 60)
     several = score_map(engine, prompt, "sft")
     assert len(calls) > 5 and one.rows == several.rows
     for name in ("cells", "tokens", "layers"):
@@ -167,3 +168,34 @@ def test_the_recipients_files_are_read_and_not_written(folder, run):
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     run()
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_what_is_not_finite_is_told_in_words_and_leaves_the_rest_as_it_is(run, refused, copied):
+    """A donor whose second FFN overflows in float16."""
+    bad = copied("sft")
+    model = AutoModelForCausalLM.from_pretrained(bad)
+    with torch.no_grad():
+        model.transformer.h[1].mlp.c_proj.weight.fill_(60_000)
+    model.save_pretrained(bad)
+    asked = {"donors": [f"sft={bad}"], "dtype": "float16"}
+    schemes = ("--scheme", "FE", "FE[0]", "LT[1]")
+    found = json.loads(run("--json", *schemes, **asked)[0])
+    rows = by_name(found)
+    for name in ("SFT", "FE", "LT[1]"):
+        row = rows[name]
+        assert [row[key] for key in ("target_rank", "joint_logprob", "recovered", "logit_difference")] == [
+            None
+        ] * 4
+        assert row["top"] == []
+    right = by_name(json.loads(run("--json", "--scheme", "FE[0]", dtype="float16")[0]))
+    for name in ("PRE", "FE[0]"):
+        assert rows[name]["joint_logprob"] == pytest.approx(right[name]["joint_logprob"], abs=0.02)  # float16
+    assert "SFT's log-probability of this target is not finite" in found["warning"]
+    second = found["map"]["joint_logprob"][2]
+    assert found["map"]["rows"][2] == "1" and second == [None] * len(second)
+    assert None not in found["map"]["joint_logprob"][1] and None not in found["map"]["joint_logprob"][3]
+    printed, _ = run(*schemes, **asked)
+    (line,) = (line for line in printed.splitlines() if line.startswith("LT[1]"))
+    assert line.split() == ["LT[1]", "n/a", "not", "finite", "n/a", "n/a"]
+    line = refused(*schemes, recipient=bad, donors=["sft=base"], dtype="float16")
+    assert "under scheme 'PRE'" in line and "not finite" in line and "--dtype float32" in line

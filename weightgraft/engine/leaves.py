@@ -15,12 +15,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from .packing import Groups
 from .routes import Owner
+from .routing import NOBODY, Pattern, Routing, Rows, take
 
-MAX_RUNS = 4  # of one owner in one call; beyond it, gathering rows costs less than more, smaller products
-Pattern = tuple[int, ...]  # the owner of each group of rows
-Rows = slice | Tensor
 Columns = slice | Tensor
 
 
@@ -30,59 +27,6 @@ class LowRank:
 
     a: Float[Tensor, "rank inputs"]
     b: Float[Tensor, "outputs rank"]
-
-
-class Routing:
-    """Who serves the rows of the pass in progress. Shared by the leaves; empty between passes."""
-
-    def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        self.groups = Groups((), ())
-        self._pieces: dict[Pattern, list[tuple[int, Rows]]] = {}
-
-    def start(self, groups: Groups, device: torch.device) -> None:
-        self.clear()
-        self.groups, self._device = groups, device
-        ends = torch.tensor([0, *groups.sizes]).cumsum(0).tolist()
-        self._bounds = list(pairwise(ends))
-
-    def column(self, slot: int) -> tuple[Owner, ...]:
-        """The owner of one (component, layer) in each group."""
-        return tuple(serving[slot] for serving in self.groups.servings)
-
-    def pieces(self, pattern: Pattern) -> list[tuple[int, Rows]]:
-        """The rows of each owner, as few slices as possible; computed once per distinct pattern."""
-        if pattern not in self._pieces:
-            self._pieces[pattern] = self._cut(pattern)
-        return self._pieces[pattern]
-
-    def _cut(self, pattern: Pattern) -> list[tuple[int, Rows]]:
-        runs: dict[int, list[list[int]]] = {}
-        previous = None
-        for owner, (start, stop) in zip(pattern, self._bounds, strict=True):
-            if owner == previous:
-                runs[owner][-1][1] = stop
-            else:
-                runs.setdefault(owner, []).append([start, stop])
-            previous = owner
-        pieces: list[tuple[int, Rows]] = []
-        for owner, spans in runs.items():
-            longest = max(spans, key=lambda span: span[1] - span[0])
-            direct = spans if len(spans) <= MAX_RUNS else [longest]
-            pieces.extend((owner, slice(start, stop)) for start, stop in direct)
-            if len(spans) > MAX_RUNS:
-                gathered = [torch.arange(start, stop) for start, stop in spans if [start, stop] != longest]
-                pieces.append((owner, torch.cat(gathered).to(self._device)))
-        return pieces
-
-
-def take(states: Tensor, dim: int, rows: Rows) -> Tensor:
-    """Rows of a tensor along a dimension; a view where they are a slice."""
-    if isinstance(rows, slice):
-        return states.narrow(dim, rows.start, rows.stop - rows.start)
-    return states.index_select(dim, rows)
 
 
 class _Routed(nn.Module):
@@ -191,22 +135,33 @@ class RoutedLinear(_Routed):
         self.wholes, self.heads = tuple(wholes), tuple(heads)
 
     def forward(self, states: Float[Tensor, "1 row inputs"]) -> Float[Tensor, "1 row outputs"]:
-        columns = {self.routing.column(part.slot) for part in self.wholes}
-        if any(isinstance(owner, tuple) for column in columns for owner in column):
-            return self._in_parts(states[0], self.heads)[None]
-        if len(columns) > 1:
-            return self._in_parts(states[0], self.wholes)[None]
-        pattern = self._pattern(self.wholes[0])
-        served = tuple(self.served_by[owner] for owner in pattern)
-        output = (
-            self.leaves[served[0]](states) if len(set(served)) == 1 else self._routed(states[0], served)[None]
+        columns = dict.fromkeys(self.routing.column(part.slot) for part in self.wholes)
+        # Rows whose components have one owner each, and the same, are served whole; the others in parts.
+        pattern = tuple(
+            owners[0] if len(set(owners)) == 1 and isinstance(owners[0], int) else NOBODY
+            for owners in zip(*columns, strict=True)
         )
-        self._add_updates(states[0], output[0], pattern, slice(None), slice(None))
+        served = tuple(owner if owner == NOBODY else self.served_by[owner] for owner in pattern)
+        if len(set(served)) == 1 and served[0] != NOBODY:
+            output = self.leaves[served[0]](states)
+        else:
+            output = self._routed(states[0], served)[None]
+        self._add_updates(self.routing, states[0], output[0], pattern, slice(None), slice(None))
+        if NOBODY in pattern:
+            rest, rows = self.routing.only(pattern)
+            product = self._in_parts(rest, take(states[0], 0, rows))
+            if isinstance(rows, slice):
+                output[0, rows] = product
+            else:
+                output[0].index_copy_(0, rows, product)
         return output
 
     def _routed(self, states: Float[Tensor, "row inputs"], served: Pattern) -> Float[Tensor, "row outputs"]:
+        """Each owner's rows by its product; those of nobody are left open."""
         output = states.new_empty(states.shape[0], transposed_weight(self.leaves[0])[0].shape[1])
         for owner, rows in self.routing.pieces(served):
+            if owner == NOBODY:
+                continue
             weight, bias = transposed_weight(self.leaves[owner])
             into = output[rows] if isinstance(rows, slice) else None
             rows_in = take(states, 0, rows)
@@ -219,22 +174,23 @@ class RoutedLinear(_Routed):
                 output.index_copy_(0, rows, product)
         return output
 
-    def _pattern(self, part: Part) -> Pattern:
-        column = self.routing.column(part.slot)
-        return tuple(owner[part.head or 0] if isinstance(owner, tuple) else owner for owner in column)
-
     def _in_parts(
-        self, states: Float[Tensor, "row inputs"], parts: Sequence[Part]
+        self, routing: Routing, states: Float[Tensor, "row inputs"]
     ) -> Float[Tensor, "row outputs"]:
-        """The same in parts, which add up in a zero output: columns of different owners, heads of o, its bias."""
+        """Rows in parts, which add up in a zero output: columns of different owners, heads of o, its bias."""
         output = states.new_zeros(states.shape[0], transposed_weight(self.leaves[0])[0].shape[1])
+        by_head = any(isinstance(owner, tuple) for part in self.wholes for owner in routing.column(part.slot))
         merged: dict[tuple[Pattern, str], list[tuple[int, int]]] = {}
-        for part in parts:
-            merged.setdefault((self._pattern(part), part.kind), []).extend(part.spans)
+        for part in self.heads if by_head else self.wholes:
+            owners = tuple(
+                owner[part.head or 0] if isinstance(owner, tuple) else owner
+                for owner in routing.column(part.slot)
+            )
+            merged.setdefault((owners, part.kind), []).extend(part.spans)
         for (pattern, kind), spans in merged.items():
             columns = _columns(spans, states.device)
             inputs, outputs = (columns, slice(None)) if kind == "inputs" else (slice(None), columns)
-            for owner, rows in self.routing.pieces(tuple(self.served_by[owner] for owner in pattern)):
+            for owner, rows in routing.pieces(tuple(self.served_by[owner] for owner in pattern)):
                 weight, bias = transposed_weight(self.leaves[owner])
                 if kind == "bias":
                     _add(output, rows, slice(None), bias)
@@ -244,21 +200,22 @@ class RoutedLinear(_Routed):
                     product += bias[outputs]
                 _add(output, rows, outputs, product)
             if kind != "bias":
-                self._add_updates(states, output, pattern, inputs, outputs)
+                self._add_updates(routing, states, output, pattern, inputs, outputs)
         return output
 
     def _add_updates(
         self,
+        routing: Routing,
         states: Float[Tensor, "row inputs"],
         output: Tensor,
         pattern: Pattern,
         inputs: Columns,
         outputs: Columns,
     ) -> None:
-        if not any(self.updates[owner] for owner in set(pattern)):
+        if not any(self.updates[owner] for owner in {*pattern} - {NOBODY}):
             return
-        for owner, rows in self.routing.pieces(pattern):
-            update = self.updates[owner]
+        for owner, rows in routing.pieces(pattern):
+            update = None if owner == NOBODY else self.updates[owner]
             if update is not None:
                 inner = take(states, 0, rows)[:, inputs].to(update.a.dtype) @ update.a[:, inputs].T
                 _add(output, rows, outputs, (inner @ update.b[outputs].T).to(output.dtype))

@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -13,17 +12,27 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from weightgraft.notes import note
 
-from .attention import PACKED, OnlyRead, attending, looks_back_only, register_packed_attention
+from .attention import (
+    PACKED,
+    OnlyRead,
+    Readings,
+    looks_back_only,
+    passing,
+    register_packed_attention,
+    split_rows,
+)
 from .clone import shallow_clone
 from .configs import check_window, longest_prompt
 from .families import family_of
-from .leaves import LowRank, RoutedLeaf, RoutedLinear, Routing
+from .layout import build_batch
+from .leaves import LowRank, RoutedLeaf, RoutedLinear
 from .lora import is_lora, lora_leaves
 from .notation import NAME
 from .objects import check_dense_donor, check_recipient
-from .packing import Batch, Groups, build_batch
+from .packing import Batch
 from .parts import after_last_attention, anatomy_of, check_paths, leaves_of, linear_parts
 from .planning import LAST, Plan, batches, make_plan
+from .routing import Routing
 from .rows import cut_to, shared_rows, table_paths
 from .schemes import RECIPIENT, Prompt, Scheme
 from .scores import Scores, ScoreTable, joined, measure
@@ -123,10 +132,11 @@ class GraftedModel:
         # Nothing looks at other rows of the last layer than those that are read, once it has their keys and values.
         for path in dict.fromkeys(wholes.values()):
             skeleton.set_submodule(path, OnlyRead(skeleton.get_submodule(path)))
+        split_rows(list(skeleton.get_submodule(family.layers).children()))
         # Logits are wanted at few rows: the final norm moves from the backbone to the readout.
         self._final_norm = skeleton.get_submodule(family.final_norm.path)
         self._unembed = skeleton.get_submodule(family.unembed.path)
-        skeleton.set_submodule(family.final_norm.path, nn.Identity())
+        skeleton.set_submodule(family.final_norm.path, Readings())
         self._backbone = skeleton.get_submodule(family.backbone)
 
     @torch.no_grad()
@@ -138,6 +148,7 @@ class GraftedModel:
         decode_route: str = LAST,
         token_budget: int = TOKEN_BUDGET,
         progress: Callable[[int, int], None] | None = None,
+        allow_nan: bool = False,
     ) -> Scores:
         """Score every prompt's target under every scheme.
 
@@ -145,13 +156,14 @@ class GraftedModel:
         `recipient`, or a donor's name. token_budget: tokens in one pass, or those of one prompt under all schemes
         if they are more; it decides on speed and memory, and on results only by rounding. progress: called with
         (prompts done, prompts in all).
+        allow_nan: whether a number that is not finite is told as NaN, with rank 0 and greedy token -1, instead of raised.
         Raises ValueError for a prompt, scheme or decode_route that does not fit, naming it, and
-        FloatingPointError where a target's probability is not a finite number.
+        FloatingPointError where a target's log-probability is not a finite number, naming the first such prompt and scheme.
         """
         for place, prompt in enumerate(prompts):
             if not prompt.target:
                 raise ValueError(f"prompt {place} has no target to score")
-        plan = self._plan(prompts, schemes, decode_route, score_target=True)
+        plan = self.plan(prompts, schemes, decode_route)
         table = ScoreTable([tuple(prompt.target) for prompt in prompts], len(schemes), self._readable)
         all_foils = torch.tensor([-1 if prompt.foil is None else prompt.foil for prompt in prompts])
         for chosen, batch, hidden in self._passes(prompts, plan, token_budget, progress):
@@ -169,33 +181,21 @@ class GraftedModel:
                 ]
             )
             table.enter(places, batch.reads, reading)
-        # A number that is not finite spoils what is packed with it (0 x NaN is NaN); alone, only the culprit is.
-        if bad := table.not_finite():
-            alone = (
-                pair
-                for pair in bad
-                if len(bad) == 1 or self._overflows(prompts[pair[0]], schemes[pair[1]], decode_route)
-            )
-            place, column = next(alone, bad[0])
+        if not allow_nan and (bad := table.not_finite()):
+            place, column = bad[0]
             raise FloatingPointError(
                 f"prompt {place} under scheme {schemes[column].name!r}: the target's log-probability is not finite"
             )
         return table.scores()
 
-    def _overflows(self, prompt: Prompt, scheme: Scheme, decode_route: str) -> bool:
-        try:
-            self.score([prompt], [scheme], decode_route=decode_route)
-        except FloatingPointError:
-            return True
-        return False
-
     @torch.no_grad()
     def logits(
         self, prompts: Sequence[Prompt], schemes: Sequence[Scheme], *, token_budget: int = TOKEN_BUDGET
     ) -> Float[Tensor, "prompt scheme vocab"]:
-        """Logits of the token after the prompt, on the CPU. For few prompts: each takes schemes x vocabulary."""
+        """Logits of the token after the prompt, on the CPU. For few prompts: each takes schemes x vocabulary. Where a
+        scheme's are not finite, those of the others are what they are."""
         output = torch.zeros(len(prompts), len(schemes), self._rows, dtype=self._readable)
-        plan = self._plan(prompts, schemes, LAST, score_target=False)
+        plan = self.plan(prompts, schemes, score_target=False)
         for chosen, batch, hidden in self._passes(prompts, plan, token_budget, None):
             logits = torch.cat([logits.to(self._readable).cpu() for _, logits in self._logits(batch, hidden)])
             for some, reads in batch.reads:
@@ -205,13 +205,25 @@ class GraftedModel:
     def node_counts(
         self, prompts: Sequence[Prompt], schemes: Sequence[Scheme], *, decode_route: str = LAST
     ) -> list[int]:
-        """Tokens that `score` computes for each prompt: its distinct route prefixes."""
-        plan = self._plan(prompts, schemes, decode_route, score_target=True)
-        return [plan.nodes(prompt) for prompt in range(len(prompts))]
+        """Token-layers that `score` computes for each prompt: for each layer, its distinct routes up to there, summed."""
+        plan = self.plan(prompts, schemes, decode_route)
+        return [plan.trie(place).token_layers(self.anatomy.n_layers) for place in range(len(prompts))]
 
-    def _plan(
-        self, prompts: Sequence[Prompt], schemes: Sequence[Scheme], decode_route: str, score_target: bool
+    def row_counts(
+        self, prompts: Sequence[Prompt], schemes: Sequence[Scheme], *, decode_route: str = LAST
+    ) -> list[int]:
+        """Tokens of each prompt in the layer that has most, the last: what a token budget counts, and what takes memory."""
+        plan = self.plan(prompts, schemes, decode_route)
+        return [plan.trie(place).rows for place in range(len(prompts))]
+
+    def plan(
+        self,
+        prompts: Sequence[Prompt],
+        schemes: Sequence[Scheme],
+        decode_route: str = LAST,
+        score_target: bool = True,
     ) -> Plan:
+        """What is computed for each prompt (planning.py). Raises ValueError for what does not fit."""
         if not schemes:
             raise ValueError("no schemes to score")
         limit, vocab = self.longest_prompt, self._rows
@@ -239,21 +251,26 @@ class GraftedModel:
         """For each pass: the prompts in it, their layout, and the hidden states at the rows to be read."""
         done = 0
         for chosen in batches(plan, token_budget):
-            tries = [plan.tries[plan.shapes[prompt]] for prompt in chosen]
+            tries = [plan.trie(prompt) for prompt in chosen]
             tokens = [(*prompts[prompt].tokens, *prompts[prompt].target) for prompt in chosen]
-            batch = build_batch(tries, tokens, plan.trunks, plan.readouts, self._device)
-            with (
-                _serving(self._trunk, batch.trunk, self._device),
-                _serving(self._last, batch.last.groups, self._device),
-                attending(batch),
-            ):
-                states = self._backbone(
-                    input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False
-                ).last_hidden_state
-            yield chosen, batch, states[0].index_select(0, batch.read_rows)
+            batch = build_batch(tries, tokens, plan.trunks, plan.readouts, plan.ends, self._device)
+            hidden = self._run(batch, contained=False)
+            # What is not finite spoils what is packed with it (0 x NaN is NaN), unless it is contained, which takes time.
+            if not hidden.isfinite().all():
+                hidden = self._run(batch, contained=True)
+            yield chosen, batch, hidden
             done += len(chosen)
             if progress is not None:
                 progress(done, len(prompts))
+
+    def _run(self, batch: Batch, contained: bool) -> Float[Tensor, "read width"]:
+        with (
+            self._last.serving(batch.last.groups, self._device),
+            passing(batch, self._trunk, contained) as now,
+        ):
+            self._backbone(input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False)
+            assert now.read is not None
+            return now.read
 
     def _logits(
         self, batch: Batch, hidden: Float[Tensor, "read width"]
@@ -264,20 +281,10 @@ class GraftedModel:
         for start in range(0, len(hidden), step):
             some = hidden[None, start : start + step]
             groups = batch.readout.between(start, start + some.shape[1])
-            with _serving(self._readout, groups, self._device):
+            with self._readout.serving(groups, self._device):
                 logits = self._unembed(self._final_norm(some))[0]
             logits = logits if scale == 1 else logits * scale
             yield start, logits if cap is None else torch.tanh(logits / cap) * cap
-
-
-@contextmanager
-def _serving(routing: Routing, groups: Groups, device: torch.device) -> Iterator[None]:
-    """A pass: the routing holds its indices while it runs, and drops them also when it fails."""
-    routing.start(groups, device)
-    try:
-        yield
-    finally:
-        routing.clear()
 
 
 def _keep_freed_memory() -> None:

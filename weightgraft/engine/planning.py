@@ -3,9 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from .packing import Registry, Trie, build_trie
+import numpy as np
+from jaxtyping import Int
+
 from .routes import Anatomy, all_from, resolve, serving
 from .schemes import Prompt, Scheme
+from .states import Registry, Trie, build_trie
 
 LAST = "last"  # the decode_route by which a target's tokens are served as the last prompt token
 
@@ -13,16 +16,16 @@ LAST = "last"  # the decode_route by which a target's tokens are served as the l
 @dataclass(frozen=True)
 class Plan:
     """tries: the distinct tries; shapes: for each prompt, which of them is its own. trunks, readouts: the
-    servings that the tries number."""
+    servings that the tries number. ends: for each layer, how many slots of a trunk's serving belong to it or come before it."""
 
     tries: tuple[Trie, ...]
     shapes: tuple[int, ...]
     trunks: Registry
     readouts: Registry
+    ends: tuple[int, ...]
 
-    def nodes(self, prompt: int) -> int:
-        """How many tokens are computed for a prompt."""
-        return len(self.tries[self.shapes[prompt]].depths)
+    def trie(self, prompt: int) -> Trie:
+        return self.tries[self.shapes[prompt]]
 
 
 def make_plan(
@@ -42,18 +45,21 @@ def make_plan(
     if decode_route != LAST and decode_route not in owners:
         raise ValueError(f"decode_route {decode_route!r}: choose from {LAST}, {', '.join(owners)}")
     resolved = resolve(schemes, owners, anatomy)
-    names = sorted(frozenset().union(*(scheme.position_sets for scheme in schemes)))
+    own_sets = [scheme.position_sets for scheme in schemes]
+    names = sorted(frozenset().union(*own_sets))
     trunks, readouts = Registry(), Registry()
     numbers: dict[tuple[int, frozenset[str]], tuple[int, int]] = {}
 
     def numbered(scheme: int, memberships: frozenset[str]) -> tuple[int, int]:
-        if (scheme, memberships) not in numbers:
-            trunk, readout = serving(schemes[scheme], memberships, owners, resolved, anatomy)
-            numbers[scheme, memberships] = trunks.number(trunk), readouts.number(readout)
-        return numbers[scheme, memberships]
+        known = scheme, memberships & own_sets[scheme]
+        if known not in numbers:
+            trunk, readout = serving(schemes[scheme], known[1], owners, resolved, anatomy)
+            numbers[known] = trunks.number(trunk), readouts.number(readout)
+        return numbers[known]
 
+    routes: list[Int[np.ndarray, "scheme token 2"]] = []  # of each shape, the (trunk, readout) servings
+    steps: list[int] = []
     shape_numbers: dict[tuple, int] = {}
-    tries: list[Trie] = []
     shapes: list[int] = []
     for place, prompt in enumerate(prompts):
         if missing := [name for name in names if name not in prompt.positions]:
@@ -62,35 +68,43 @@ def make_plan(
         n_steps = len(prompt.target) if score_target else 1
         shape = (len(prompt.tokens), n_steps, *(prompt.positions[name] for name in names))
         if shape not in shape_numbers:
-            shape_numbers[shape] = len(tries)
-            token_sets = _memberships(prompt, names)
-            routes = []
-            for scheme in range(len(schemes)):
-                route = [numbered(scheme, memberships) for memberships in token_sets]
-                decoded = route[-1]
-                if decode_route != LAST:
-                    trunk, readout = all_from(owners[decode_route], anatomy)
-                    decoded = trunks.number(trunk), readouts.number(readout)
-                routes.append(route + [decoded] * (n_steps - 1))
-            tries.append(build_trie(routes, n_steps))
+            shape_numbers[shape] = len(routes)
+            kinds, kind_of_token = _memberships(prompt, names)
+            served = np.array([[numbered(scheme, kind) for kind in kinds] for scheme in range(len(schemes))])
+            route = served[:, kind_of_token]
+            fed = np.repeat(route[:, -1:], n_steps - 1, axis=1)
+            if decode_route != LAST:
+                trunk, readout = all_from(owners[decode_route], anatomy)
+                fed[:] = trunks.number(trunk), readouts.number(readout)
+            routes.append(np.concatenate([route, fed], axis=1))
+            steps.append(n_steps)
         shapes.append(shape_numbers[shape])
-    return Plan(tuple(tries), tuple(shapes), trunks, readouts)
+    layers = np.array([layer for _, layer in anatomy.trunk])
+    ends = tuple(np.searchsorted(layers, np.arange(anatomy.n_layers), side="right").tolist())
+    tries = tuple(
+        build_trie(route[..., 0], route[:, -n_steps:, 1], lambda layer: trunks.alike(ends[layer]), len(ends))
+        for route, n_steps in zip(routes, steps, strict=True)
+    )
+    return Plan(tries, tuple(shapes), trunks, readouts, ends)
 
 
-def _memberships(prompt: Prompt, names: Sequence[str]) -> list[frozenset[str]]:
-    """For every token, which of the named position sets it belongs to."""
+def _memberships(prompt: Prompt, names: Sequence[str]) -> tuple[list[frozenset[str]], list[int]]:
+    """(the distinct memberships in the named position sets that tokens have, for every token which of them is its own)."""
     members = {name: set(prompt.positions[name]) for name in names}
-    return [
-        frozenset(name for name in names if token in members[name]) for token in range(len(prompt.tokens))
-    ]
+    numbers: dict[frozenset[str], int] = {}
+    of_token = []
+    for token in range(len(prompt.tokens)):
+        kind = frozenset(name for name in names if token in members[name])
+        of_token.append(numbers.setdefault(kind, len(numbers)))
+    return list(numbers), of_token
 
 
 def batches(plan: Plan, token_budget: int) -> Iterator[list[int]]:
-    """Prompts in batches of at most token_budget nodes (or of one prompt), those of one shape together."""
-    order = sorted(range(len(plan.shapes)), key=lambda prompt: (plan.nodes(prompt), plan.shapes[prompt]))
+    """Prompts in batches of at most token_budget rows (or of one prompt), those of one shape together."""
+    order = sorted(range(len(plan.shapes)), key=lambda prompt: (plan.trie(prompt).rows, plan.shapes[prompt]))
     batch: list[int] = []
     for prompt in order:
-        if batch and (len(batch) + 1) * plan.nodes(prompt) > token_budget:
+        if batch and (len(batch) + 1) * plan.trie(prompt).rows > token_budget:
             yield batch
             batch = []
         batch.append(prompt)

@@ -6,6 +6,7 @@ the recipient, the donors follow. Where grafts name heads, an entry is a tuple w
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from .notation import UNLAYERED, contains, layer_numbers, named_components, parse_positions
 from .schemes import Graft, Scheme
@@ -27,13 +28,13 @@ class Anatomy:
     head_width: int
     output_bias: bool
 
-    @property
+    @cached_property
     def trunk(self) -> tuple[Slot, ...]:
         """The slots that make hidden states."""
         layered = [name for name in self.components if name not in UNLAYERED]
         return (("embed", -1), *((name, layer) for layer in range(self.n_layers) for name in layered))
 
-    @property
+    @cached_property
     def readout(self) -> tuple[Slot, ...]:
         """The slots that make logits from hidden states."""
         return (("final_norm", -1), ("unembed", -1))

@@ -94,6 +94,10 @@ class ScoreTable:
         ]
 
     def scores(self) -> Scores:
+        """Of a pair whose log-probability is not finite, nothing else means anything: rank 0 and token -1 say so."""
+        for pair in self.not_finite():
+            self.rank[pair], self.top1[pair] = 0, -1
+            self.logprob[pair] = self.logit[pair] = self.foil[pair] = torch.nan
         return Scores(
             target_rank=self.rank[..., 0],
             target_logprob=self.logprob[..., 0],

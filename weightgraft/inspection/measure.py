@@ -10,11 +10,11 @@ from torch import Tensor
 from weightgraft import GraftedModel, Prompt, Scheme, parse_scheme
 from weightgraft.engine.portions import portions, together
 from weightgraft.engine.scores import Scores
+from weightgraft.inspection.question import token_sets
 from weightgraft.progress import bar
 
 TOP = 3
 PATIENCE = 2.0  # seconds without a progress bar
-CELL = "CELL"  # the position set that a map's prompts have: one token
 ROWS = {"embed": "embed@{at}", "readout": "final_norm+unembed@{at}"}  # what belongs to no layer
 
 
@@ -42,33 +42,37 @@ def row_scheme(row: str, at: str, donor: str) -> Scheme:
 
 
 def score_map(grafted: GraftedModel, prompt: Prompt, donor: str) -> CellMap:
-    """Every cell of the map. The prompt is asked once for every token, with that token as its position set, so one call
-    scores all cells; where a prompt would have too many nodes, some rows at a time."""
-    rows = row_names(grafted.anatomy.n_layers)
-    asked = [
-        Prompt(tokens=prompt.tokens, positions={CELL: (token,)}, target=prompt.target)
-        for token in range(len(prompt.tokens))
-    ]
-    schemes = [*(row_scheme(row, CELL, donor) for row in rows), parse_scheme(CELL, donor=donor)]
+    """Every cell of the map. Tokens are position sets of one prompt, so that cells share what comes before them in tokens and in
+    layers; where that would be too many rows, some cells at a time."""
+    rows, n_tokens = row_names(grafted.anatomy.n_layers), len(prompt.tokens)
+    sets = token_sets(n_tokens)
+    asked = Prompt(tokens=prompt.tokens, positions=sets, target=prompt.target)
+    schemes = [row_scheme(row, name, donor) for row in rows for name in sets]
+    schemes += [parse_scheme(name, donor=donor) for name in sets]
+    schemes += [row_scheme(row, "all", donor) for row in rows]
     found = []
-    with bar("map", len(asked) * len(schemes), "cells", patience=PATIENCE) as shown:
-        # The first token's prompt has the most nodes: all others share the tokens before theirs.
-        for some, _ in portions(grafted, schemes, asked[0]):
-
-            def progress(done: int, _: int, start: int = shown.n, each: int = len(some)) -> None:
-                shown.update(start + done * each - shown.n)
-
-            found.append(grafted.score(asked, some, progress=progress))
-    at_tokens = together(found).joint_logprob.T
-    everywhere = grafted.score([prompt], [row_scheme(row, "all", donor) for row in rows]).joint_logprob[0]
-    return CellMap(rows, cells=at_tokens[:-1], tokens=at_tokens[-1], layers=everywhere)
+    with bar("map", len(schemes), "cells", patience=PATIENCE) as shown:
+        for some in portions(grafted, schemes, asked):
+            found.append(grafted.score([asked], some, allow_nan=True))
+            shown.update(len(some))
+    values = together(found).joint_logprob[0]
+    cells, tokens, layers = values.split([len(rows) * n_tokens, n_tokens, len(rows)])
+    return CellMap(rows, cells=cells.reshape(len(rows), n_tokens), tokens=tokens, layers=layers)
 
 
 def score_schemes(
     grafted: GraftedModel, prompt: Prompt, schemes: Sequence[Scheme]
 ) -> tuple[Scores, list[list[tuple[int, float]]]]:
-    """(scores of one prompt, for each scheme its TOP most likely tokens with their probabilities)."""
-    scores = grafted.score([prompt], schemes)
+    """(scores of one prompt, for each scheme its TOP most likely tokens with their probabilities). Where a scheme's numbers are not
+    finite, its scores say so (GraftedModel.score), and it has no likely tokens.
+
+    Raises FloatingPointError where the first scheme's, PRE's, are not finite: nothing could be compared with it."""
+    scores = grafted.score([prompt], schemes, allow_nan=True)
+    finite = scores.joint_logprob[0].isfinite().tolist()
+    if not finite[0]:
+        grafted.score([prompt], schemes[:1])
     best = torch.topk(grafted.logits([prompt], schemes)[0].softmax(dim=-1), TOP)
-    pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    return scores, [list(zip(tokens, shares, strict=True)) for tokens, shares in pairs]
+    pairs = zip(best.indices.tolist(), best.values.tolist(), finite, strict=True)
+    return scores, [
+        list(zip(tokens, shares, strict=True)) if there else [] for tokens, shares, there in pairs
+    ]

@@ -18,7 +18,7 @@ from matplotlib.font_manager import findfont
 from matplotlib.ft2font import FT2Font
 from matplotlib.ticker import MaxNLocator
 
-from weightgraft.inspection.document import headline
+from weightgraft.inspection.document import NOT_FINITE, headline
 from weightgraft.inspection.tokens import visible
 from weightgraft.style import DIVERGING, RC, SFT_LINE, SMALLEST_TYPE, percent, shared_scale
 
@@ -82,7 +82,7 @@ def draw_inspection(found: Mapping[str, Any]) -> Figure:
         shrink=0.8,
         pad=0.02,
         ticks=[share * (scale.vmax or 1) for share in (-1, -0.5, 0, 0.5, 1)],
-        extend="both" if np.abs(values).max() > (scale.vmax or 1) else "neither",
+        extend="both" if np.nanmax(np.abs(values), initial=0) > (scale.vmax or 1) else "neither",
     )
     bar.outline.set_linewidth(0.5)
     bar.set_label(scale_label(unit, numbers))
@@ -99,10 +99,7 @@ def heading(found: Mapping[str, Any], letters: int) -> list[str]:
     donor, n_target = found["map"]["donor"], len(found["target_tokens"])
     target = glyphs(visible(found["target"].strip(" ")).replace("\N{MIDDLE DOT}", " "))
     which = "" if n_target == 1 else f" (all {n_target} tokens; rank of the first)"
-    values = " and ".join(
-        f"{name} {signed(row['joint_logprob'])} (rank {row['target_rank']:,})"
-        for name, row in (("PRE", pre), ("SFT", sft))
-    )
+    values = " and ".join(f"{name} {told(row)}" for name, row in (("PRE", pre), ("SFT", sft)))
     names = f"PRE = {Path(found['recipient']).name}, SFT = {donor} = {Path(found['donors'][donor]).name}."
     last = (
         f"WARNING: {true_minus(found['warning'])}. What is drawn are changes of log-probability."
@@ -116,6 +113,13 @@ def heading(found: Mapping[str, Any], letters: int) -> list[str]:
         *textwrap.wrap(names, letters),
         *(part for line in lines for part in textwrap.wrap(line, letters, break_on_hyphens=False)),
     ]
+
+
+def told(row: Mapping[str, Any]) -> str:
+    """What a scheme gives the target."""
+    if row["joint_logprob"] is None:
+        return NOT_FINITE
+    return f"{signed(row['joint_logprob'])} (rank {row['target_rank']:,})"
 
 
 def signed(value: float, digits: int = 2) -> str:
@@ -135,7 +139,8 @@ def pre_of(found: Mapping[str, Any]) -> float:
 def drawn_values(
     found: Mapping[str, Any],
 ) -> tuple[Float[np.ndarray, "row token"], Float[np.ndarray, " token"], Float[np.ndarray, " row"], str]:
-    """(cells, whole tokens, whole rows, unit): recovered fractions, or changes against PRE in nats where these mean nothing."""
+    """(cells, whole tokens, whole rows, unit): recovered fractions, or changes against PRE in nats where these mean nothing. NaN
+    where a log-probability is not finite."""
     drawn = found["map"]
     parts = (drawn, drawn["whole_token"], drawn["whole_row"])
     if found["warning"]:
@@ -149,7 +154,7 @@ def scale_of(values: Float[np.ndarray, "row token"], unit: str) -> Normalize:
     """Symmetric around 0, so that white is PRE."""
     if unit == "fraction":
         return shared_scale(values.ravel())
-    limit = max(0.1, math.ceil(float(np.abs(values).max()) * 10) / 10)
+    limit = max(0.1, math.ceil(float(np.nanmax(np.abs(values), initial=0)) * 10) / 10)
     return Normalize(-limit, limit)
 
 
@@ -163,13 +168,17 @@ def scale_label(unit: str, numbers: bool) -> str:
 def draw_cells(
     axes: Axes, values: Float[np.ndarray, "row token"], scale: Normalize, unit: str, numbers: bool
 ) -> None:
-    """The map, the first row at the bottom; what belongs to no layer is set apart by a line."""
+    """The map, the first row at the bottom; what belongs to no layer is set apart by a line. What is not finite is a cross."""
     axes.imshow(values, cmap=DIVERGING, norm=scale, aspect="auto", interpolation="nearest", origin="lower")
     limit = float(scale.vmax or 1)
     for (y, x), value in np.ndenumerate(values) if numbers else ():
+        if np.isnan(value):
+            continue
         text = percent(value) if unit == "fraction" else signed(value, 1)
         dark = abs(value) > 0.76 * limit
         axes.text(x, y, text, ha="center", va="center_baseline", color="white" if dark else "black")
+    rows, tokens = np.isnan(values).nonzero()
+    axes.plot(tokens, rows, linestyle="none", marker="x", color="#777777", markersize=4)
     for y in (0.5, len(values) - 1.5):
         axes.axhline(y, color="#777777", linewidth=0.6)
     axes.tick_params(length=0)
@@ -182,7 +191,7 @@ def draw_bars(axes: Axes, values: Float[np.ndarray, " place"], unit: str, uprigh
     colours = [BAR if value >= 0 else BELOW for value in values]
     (axes.bar if upright else axes.barh)(np.arange(len(values)), values, 0.72, color=colours)
     fractions = unit == "fraction"
-    low, high = min(0.0, values.min()), max(1.0 if fractions else 0.1, values.max())
+    low, high = np.nanmin(values, initial=0.0), np.nanmax(values, initial=1.0 if fractions else 0.1)
     room = 0.06 * (high - low)
     (axes.set_ylim if upright else axes.set_xlim)(low - room * (low < 0), high + room)
     line = axes.axhline if upright else axes.axvline

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from weightgraft.inspection.document import NOT_FINITE
+
 
 def table_lines(found: dict[str, Any]) -> list[str]:
     """What was asked, of which models, and a line a scheme."""
@@ -60,15 +62,14 @@ def _cells(found: dict[str, Any]) -> list[list[str]]:
     rows = [["scheme", "rank", "log-prob", "recovered", *(["- foil"] if foil else []), "most likely next"]]
     for row in found["schemes"]:
         best = ", ".join(f"{entry['text']!r} {entry['probability']:.3f}" for entry in row["top"])
-        fraction = "n/a" if row["recovered"] is None else f"{row['recovered']:.3f}"
-        difference = [f"{row['logit_difference']:.3f}"] if foil else []
+        values = [row["recovered"], *([row["logit_difference"]] if foil else [])]
+        known = row["joint_logprob"] is not None
         rows.append(
             [
                 row["scheme"],
-                str(row["target_rank"]),
-                f"{row['joint_logprob']:.3f}",
-                fraction,
-                *difference,
+                str(row["target_rank"]) if known else "n/a",
+                f"{row['joint_logprob']:.3f}" if known else NOT_FINITE,
+                *("n/a" if value is None else f"{value:.3f}" for value in values),
                 best,
             ]
         )

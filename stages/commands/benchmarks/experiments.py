@@ -15,10 +15,20 @@ from .measure import Spread, in_turn, ratios, spread
 from .memory import in_a_process, lora_bytes
 from .models import Pair, Size, cast, random_pair
 from .table import PER_PAIR, TOKENS, Row
-from .workloads import Workload, last_token_schemes, position_schemes, random_prompts
+from .workloads import (
+    Workload,
+    cell_schemes,
+    grid_schemes,
+    head_schemes,
+    last_token_schemes,
+    position_schemes,
+    random_prompts,
+    token_prompts,
+)
 
 TIMES = "times"
 HEADLINE = "eight position schemes"
+BELOW = ("plain", "whole_rows")  # what packed is a multiple of; the others are multiples of packed
 CLOSE = 1.1  # ranks within this factor count as the same
 
 
@@ -32,6 +42,10 @@ class Run:
     device: torch.device
     threads: int
 
+    @property
+    def n_layers(self) -> int:
+        return self.size.architecture["n_layer"]
+
     def row(self, experiment: str, workload: Workload, quantity: str, unit: str, values: Spread) -> Row:
         """A row of the table."""
         return Row(
@@ -43,7 +57,7 @@ class Run:
             prompts=len(workload.prompts),
             prompt_tokens=workload.prompt_tokens,
             schemes=len(workload.schemes),
-            layers=self.size.architecture["n_layer"],
+            layers=self.n_layers,
             quantity=quantity,
             value=values.median,
             unit=unit,
@@ -53,46 +67,53 @@ class Run:
         )
 
 
-def procedures_on(models: Pair, workload: Workload) -> dict[str, Callable[[], object]]:
-    """Every procedure on a workload, ready to be called. The token-by-token procedure takes one prompt under one
+def procedures_on(models: Pair, workload: Workload, names: Sequence[str]) -> dict[str, Callable[[], object]]:
+    """Some procedures on a workload, ready to be called. The token-by-token procedure takes one prompt under one
     scheme a call, the next scheme at the next call; the others take all prompts and schemes."""
     pre, sft = models
     grafted, prompts, schemes = GraftedModel(pre, {"sft": sft}), workload.prompts, workload.schemes
-    rows = procedures.packed_rows(grafted, pre, prompts, schemes)
+    whole_rows = procedures.WholeRows(pre, {"sft": sft})
+    rows = procedures.packed_rows(grafted, pre, prompts, schemes) if "plain" in names else []
     turns = itertools.cycle(schemes)
-    return {
+    ready = {
         "token_by_token": lambda: procedures.token_by_token(pre, {"sft": sft}, prompts[0], next(turns)),
         "masked": partial(procedures.masked, grafted, prompts, schemes),
         "packed": partial(procedures.packed, grafted, prompts, schemes),
+        "whole_rows": partial(procedures.packed, whole_rows, prompts, schemes),
         "plain": lambda: [len(logits) for logits in procedures.plain(pre, rows)],
         "unpacked": partial(procedures.unpacked, pre, prompts, len(schemes)),
     }
+    return {name: ready[name] for name in names}
 
 
 def timed(
     run: Run, models: Pair, experiment: str, workload: Workload, names: Sequence[str], rounds: int, label: str
 ) -> Iterator[Row]:
     """Rows for some procedures, timed in turn: of each its time, and its ratio to packed within each round."""
-    ready = procedures_on(models, workload)
-    seconds = in_turn(
-        {name: ready[name] for name in names}, rounds, run.device, f"{run.name} {run.dtype} {label}"
-    )
+    ready = procedures_on(models, workload, names)
+    seconds = in_turn(ready, rounds, run.device, f"{run.name} {run.dtype} {label}")
     cells = {name: 1 if name == "token_by_token" else workload.cells for name in names}
     each = {name: [1000 * one / cells[name] for one in seconds[name]] for name in names}
     for name in names:
         yield run.row(experiment, workload, name, PER_PAIR, spread(each[name]))
     for name in names:
         if name != "packed":
-            above, below = ("packed", name) if name == "plain" else (name, "packed")
+            above, below = ("packed", name) if name in BELOW else (name, "packed")
             values = spread(ratios(each[above], each[below]))
             yield run.row(experiment, workload, f"{above} / {below}", TIMES, values)
 
 
-def tokens_computed(run: Run, models: Pair, experiment: str, workload: Workload) -> Iterator[Row]:
-    """How many tokens the packed pass computes for a prompt, and how many one pass per scheme does."""
+def tokens_computed(
+    run: Run, models: Pair, experiment: str, workload: Workload, whole_rows: bool = False
+) -> Iterator[Row]:
+    """How many tokens are computed for a prompt, on average over layers: packed; without splitting rows between layers, if
+    whole_rows; and by one pass per scheme."""
     pre, sft = models
-    counts = GraftedModel(pre, {"sft": sft}).node_counts(workload.prompts, workload.schemes)
-    yield run.row(experiment, workload, "packed", TOKENS, spread(counts))
+    engines = {"packed": GraftedModel, "whole_rows": procedures.WholeRows}
+    for name in engines if whole_rows else ("packed",):
+        engine = engines[name]
+        counts = engine(pre, {"sft": sft}).node_counts(workload.prompts, workload.schemes)
+        yield run.row(experiment, workload, name, TOKENS, spread([count / run.n_layers for count in counts]))
     alone = workload.prompt_tokens * len(workload.schemes)
     yield run.row(experiment, workload, "masked", TOKENS, spread([alone]))
 
@@ -137,6 +158,23 @@ def _point(run: Run, models: Pair, experiment: str, workload: Workload) -> Itera
     yield from tokens_computed(run, models, experiment, workload)
     names = (*copies, "masked", "packed", "plain")
     yield from timed(run, models, experiment, workload, names, run.size.sweep_rounds, label)
+
+
+def along_layers(run: Run, models: Pair) -> Iterator[Row]:
+    """Schemes that part between layers, against rows that are the same in all of them: a map of single cells, E3's grid,
+    single heads."""
+    size = run.size
+    n_heads, vocab = size.architecture["n_head"], size.architecture["vocab_size"]
+    prompts = random_prompts(size.split_prompts, vocab)
+    for experiment, workload in (
+        ("single cells", Workload(token_prompts(1, vocab), cell_schemes(run.n_layers))),
+        ("grid of E3", Workload(prompts, grid_schemes())),
+        ("heads", Workload(prompts, head_schemes(run.n_layers, n_heads))),
+    ):
+        yield from tokens_computed(run, models, experiment, workload, whole_rows=True)
+        yield from timed(
+            run, models, experiment, workload, ("whole_rows", "packed"), size.split_rounds, experiment
+        )
 
 
 def memory(run: Run) -> Iterator[Row]:

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 from weightgraft.style import SMALLEST_TYPE
 
 from .experiments import HEADLINE
-from .table import PER_PAIR
+from .table import PER_PAIR, TOKENS
 
 # Okabe-Ito hues, and a marker each: no two procedures are told apart by colour alone.
 LOOKS: dict[str, dict[str, Any]] = {
@@ -23,6 +23,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     "packed": {"color": "#0072B2", "marker": "o", "label": "packed: all schemes in one pass"},
     "plain": {"color": "#000000", "marker": "D", "label": "plain, over packed's rows"},
 }
+PARTED = ("single cells", "grid of E3", "heads")
 PANELS = {  # experiment: (what is on the x axis, its column)
     "prompt length": ("tokens of a prompt", "prompt_tokens"),
     "position schemes": ("position schemes", "schemes"),
@@ -33,12 +34,24 @@ PANELS = {  # experiment: (what is on the x axis, its column)
 
 def draw(table: pd.DataFrame) -> Figure:
     """The figure of some runs. Left: time per (prompt, scheme) of each procedure, float32 filled and bfloat16
-    open. Right: how it grows, in float32, where there are sweeps. All axes are logarithmic."""
-    runs = list(table[["size", "device"]].drop_duplicates().itertuples(index=False, name=None))
-    figure = Figure(figsize=(7.2, 1.75 * len(runs) + 0.75), layout="constrained")
-    grid = figure.subplots(len(runs), 1 + len(PANELS), squeeze=False, width_ratios=[1.5] + [1] * len(PANELS))
-    for axes_row, (size, device) in zip(grid, runs, strict=True):
+    open. Right: how it grows, in float32, where there are sweeps. These axes are logarithmic. Last row: what schemes that part
+    between layers cost, as a share of what they cost where rows are the same in all layers."""
+    parted = table[(table["dtype"] == "float32") & table["experiment"].isin(PARTED)]
+    runs, parted_runs = (
+        list(rows[["size", "device"]].drop_duplicates().itertuples(index=False, name=None))
+        for rows in (table, parted)
+    )
+    below = 1.2 * bool(parted_runs)
+    figure = Figure(figsize=(7.2, 1.75 * len(runs) + 0.75 + below), layout="constrained")
+    ratios = [1.75] * len(runs) + ([below] if parted_runs else [])
+    lines = figure.add_gridspec(len(ratios), 1, height_ratios=ratios)
+    last_line = lines[-1].subgridspec(1, max(1, len(parted_runs)))
+    for place, (size, device) in enumerate(parted_runs):
+        axes = figure.add_subplot(last_line[place])
+        _parted(axes, parted[(parted["size"] == size) & (parted["device"] == device)], f"{size}, {device}")
+    for line, (size, device) in zip(lines, runs, strict=False):
         rows = table[(table["size"] == size) & (table["device"] == device)]
+        axes_row = line.subgridspec(1, 1 + len(PANELS), width_ratios=[1.5] + [1] * len(PANELS)).subplots()
         _headline(axes_row[0], rows, f"{size}, {device}")
         for axes, (experiment, (label, column)) in zip(axes_row[1:], PANELS.items(), strict=True):
             points = rows[(rows["experiment"] == experiment) & (rows["unit"] == PER_PAIR)]
@@ -110,6 +123,30 @@ def _say_ratio(axes: Axes, rows: pd.DataFrame, y: int, name: str) -> None:
         ha="right" if left else "left",
         va="center",
     )
+
+
+def _parted(axes: Axes, rows: pd.DataFrame, title: str) -> None:
+    """Time and tokens computed, packed as a share of whole rows."""
+    look = {"color": LOOKS["packed"]["color"], "linestyle": "none", "markersize": 4.2}
+    for y, name in enumerate(PARTED):
+        own = rows[rows["experiment"] == name]
+        tokens = own[own["unit"] == TOKENS].set_index("quantity")["value"]
+        share = tokens["packed"] / tokens["whole_rows"]
+        (ratio,) = own[own["quantity"] == "packed / whole_rows"].to_dict("records")
+        axes.hlines(y, ratio["low"], ratio["high"], color=look["color"], linewidth=1)
+        axes.plot(ratio["value"], y, marker="o", label="time" if y == 0 else None, **look)
+        axes.plot(
+            share, y, marker="|", label="tokens computed" if y == 0 else None, **look | {"markersize": 9}
+        )
+        axes.text(1.06, y, f"{ratio['value']:.2f} of the time,\n{share:.2f} of the tokens", va="center")
+    axes.axvline(1, color="black", linewidth=0.7)
+    axes.set_yticks(range(len(PARTED)), PARTED)
+    axes.set_ylim(len(PARTED) - 0.5, -0.6)
+    axes.set_xlim(0, 1.9)
+    axes.set_xticks([0, 0.5, 1])
+    axes.set_xlabel("packed / rows that are the same in all layers")
+    axes.set_title(title, loc="left", fontsize=SMALLEST_TYPE + 1, fontweight="bold")
+    axes.set_title(f"n = {rows.loc[rows['quantity'] == 'packed / whole_rows', 'n'].min()}", loc="right")
 
 
 def _growth(axes: Axes, points: pd.DataFrame, column: str) -> None:

@@ -24,7 +24,8 @@ class Size:
     in turn; rounds: of packed, one pass per scheme and the plain passes in turn; copies: of packed and the
     token-by-token procedure in turn. The sweeps: sweep_prompts in a call, timed sweep_rounds times, for each of
     these lengths (tokens), numbers of position schemes, numbers of schemes that differ only at LT, and layers;
-    copies_in_sweeps: whether the token-by-token procedure is measured there too.
+    copies_in_sweeps: whether the token-by-token procedure is measured there too. Schemes that part between layers:
+    split_prompts in a call, split_rounds times; 0: not measured.
     """
 
     architecture: Mapping[str, int]
@@ -39,6 +40,8 @@ class Size:
     last_token_schemes: tuple[int, ...] = (100,)
     layers: tuple[int, ...] = ()
     copies_in_sweeps: bool = False
+    split_prompts: int = 1
+    split_rounds: int = 0
 
 
 SIZES = {
@@ -55,6 +58,8 @@ SIZES = {
         last_token_schemes=(1, 10, 100),
         layers=(2, 6, 12),
         copies_in_sweeps=True,
+        split_prompts=24,
+        split_rounds=9,
     ),
     "gpt2": Size(
         architecture={"n_embd": 768, "n_layer": 12, "n_head": 12, "n_positions": 1024, "vocab_size": 50257},
@@ -68,6 +73,8 @@ SIZES = {
         position_schemes=(1, 2, 4, 8),
         last_token_schemes=(1, 10, 100),
         layers=(3, 6, 12),
+        split_prompts=8,
+        split_rounds=5,
     ),
     "gpt2-xl": Size(
         architecture={"n_embd": 1600, "n_layer": 48, "n_head": 25, "n_positions": 1024, "vocab_size": 50257},
@@ -93,6 +100,8 @@ def quick(size: Size) -> Size:
         position_schemes=size.position_schemes[-2:],
         last_token_schemes=size.last_token_schemes[:2],
         layers=size.layers[:2],
+        split_prompts=1,
+        split_rounds=min(1, size.split_rounds),
     )
 
 

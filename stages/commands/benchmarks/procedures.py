@@ -2,8 +2,9 @@
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -13,9 +14,8 @@ from weightgraft import GraftedModel, Prompt, Scheme
 from weightgraft.engine.families import Leaf, family_of
 from weightgraft.engine.leaves import transposed_weight
 from weightgraft.engine.model import LOGITS_AT_ONCE, TOKEN_BUDGET
-from weightgraft.engine.packing import build_batch
 from weightgraft.engine.parts import anatomy_of, leaves_of, linear_parts
-from weightgraft.engine.planning import batches, make_plan
+from weightgraft.engine.planning import LAST, Plan, batches
 from weightgraft.engine.routes import Owner, Serving, resolve, serving
 from weightgraft.engine.schemes import RECIPIENT
 
@@ -99,6 +99,23 @@ def packed(
     return grafted.score(prompts, schemes).target_logprob
 
 
+class WholeRows(GraftedModel):
+    """The engine as it packed before rows split between layers: several schemes share a token's row where all layers up to there
+    are served alike, in all layers or in none. Everything but the plan is the engine's own."""
+
+    def plan(
+        self,
+        prompts: Sequence[Prompt],
+        schemes: Sequence[Scheme],
+        decode_route: str = LAST,
+        score_target: bool = True,
+    ) -> Plan:
+        plan = super().plan(prompts, schemes, decode_route, score_target)
+        return replace(
+            plan, tries=tuple(replace(trie, levels=trie.levels[-1:], starts=(0,)) for trie in plan.tries)
+        )
+
+
 @dataclass(frozen=True)
 class Rows:
     """One batch of the packed engine as a stock model takes it: same tokens, positions, mask and places to read.
@@ -120,23 +137,37 @@ def packed_rows(
     schemes: Sequence[Scheme],
     token_budget: int = TOKEN_BUDGET,
 ) -> list[Rows]:
-    """The batches that `grafted.score` runs, in its order. Prompts of one batch must have equally many nodes:
-    a stock model would have to pad, and the comparison would not be over the same rows (ValueError)."""
-    plan = make_plan(prompts, schemes, grafted.owners, grafted.anatomy, "last", score_target=True)
+    """The rows that `grafted.score` runs, in its batches. Prompts of one batch must have equally many, and the same in
+    all layers: a stock model would have to pad, and knows no others (ValueError)."""
+    plan = grafted.plan(prompts, schemes)
     rows = []
     for chosen in batches(plan, token_budget):
-        tries = [plan.tries[plan.shapes[prompt]] for prompt in chosen]
-        tokens = [(*prompts[prompt].tokens, *prompts[prompt].target) for prompt in chosen]
-        batch = build_batch(tries, tokens, plan.trunks, plan.readouts, recipient.device)
-        grid = (batch.n_prompts, batch.n_nodes)
-        if batch.input_ids.numel() != batch.n_prompts * batch.n_nodes:
+        tries = [plan.trie(prompt) for prompt in chosen]
+        if len({trie.rows for trie in tries}) > 1:
             raise ValueError("prompts of one batch have different numbers of nodes; a stock model would pad")
-        ids, positions, reads = batch.input_ids[0], batch.position_ids[0], batch.read_rows
-        if batch.to_padded is not None and batch.to_rows is not None:
-            ids, positions = ids[batch.to_padded], positions[batch.to_padded]
-            reads = batch.to_rows[reads]
-        mask = batch.mask(None, recipient.dtype)
-        rows.append(Rows(ids.reshape(grid), positions.reshape(grid), mask, reads))
+        if any(len(trie.levels) > 1 for trie in tries):
+            raise ValueError("rows split between layers; a stock model has the same in all")
+        levels = [trie.levels[0] for trie in tries]
+        tokens = [np.array([*prompts[prompt].tokens, *prompts[prompt].target]) for prompt in chosen]
+        ids = np.stack([own[level.depths] for own, level in zip(tokens, levels, strict=True)])
+        distinct = levels[:1] if len({id(level) for level in levels}) == 1 else levels
+        allowed = torch.from_numpy(
+            np.stack([level.tile(np.arange(len(level))).allowed for level in distinct])
+        )
+        mask = torch.zeros(allowed.shape, dtype=recipient.dtype).masked_fill_(
+            ~allowed, torch.finfo(recipient.dtype).min
+        )
+        reads = [place * trie.rows + trie.read_nodes for place, trie in enumerate(tries)]
+        on_device = (
+            part.to(recipient.device)
+            for part in (
+                torch.from_numpy(ids),
+                torch.from_numpy(np.stack([level.depths for level in levels])),
+                mask.unsqueeze(1),
+                torch.from_numpy(np.concatenate(reads)),
+            )
+        )
+        rows.append(Rows(*on_device))
     return rows
 
 
