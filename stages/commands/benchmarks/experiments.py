@@ -75,7 +75,7 @@ def procedures_on(models: Pair, workload: Workload, names: Sequence[str]) -> dic
     whole_rows = procedures.WholeRows(pre, {"sft": sft})
     rows = procedures.packed_rows(grafted, pre, prompts, schemes) if "plain" in names else []
     turns = itertools.cycle(schemes)
-    ready = {
+    ready: dict[str, Callable[[], object]] = {
         "token_by_token": lambda: procedures.token_by_token(pre, {"sft": sft}, prompts[0], next(turns)),
         "masked": partial(procedures.masked, grafted, prompts, schemes),
         "packed": partial(procedures.packed, grafted, prompts, schemes),

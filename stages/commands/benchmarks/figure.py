@@ -49,9 +49,11 @@ def draw(table: pd.DataFrame) -> Figure:
     for place, (size, device) in enumerate(parted_runs):
         axes = figure.add_subplot(last_line[place])
         _parted(axes, parted[(parted["size"] == size) & (parted["device"] == device)], f"{size}, {device}")
-    for line, (size, device) in zip(lines, runs, strict=False):
+    for number, (size, device) in enumerate(runs):
         rows = table[(table["size"] == size) & (table["device"] == device)]
-        axes_row = line.subgridspec(1, 1 + len(PANELS), width_ratios=[1.5] + [1] * len(PANELS)).subplots()
+        axes_row = (
+            lines[number].subgridspec(1, 1 + len(PANELS), width_ratios=[1.5] + [1] * len(PANELS)).subplots()
+        )
         _headline(axes_row[0], rows, f"{size}, {device}")
         for axes, (experiment, (label, column)) in zip(axes_row[1:], PANELS.items(), strict=True):
             points = rows[(rows["experiment"] == experiment) & (rows["unit"] == PER_PAIR)]
