@@ -137,7 +137,7 @@ def test_tokenizers_that_differ_in_a_merge_alone_are_refused(pre, sft):
         return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="?")
 
     ours, theirs = cut_by([("x", "y"), ("xy", "z")]), cut_by([("y", "z"), ("x", "yz")])
-    with pytest.raises(ValueError, match=r"in how it cuts 'xy': token 0 is 'x' \(1\), recipient 'xy' \(4\)"):
+    with pytest.raises(ValueError, match=r"in how it cuts 'yz': token 0 is 'yz' \(5\), recipient 'y' \(2\)"):
         GraftedModel(pre, {"x": sft}, tokenizers={"recipient": ours, "x": theirs})
 
 
