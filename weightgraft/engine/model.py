@@ -1,16 +1,12 @@
 """GraftedModel: score prompts under grafting schemes, exactly, all schemes of a prompt in one pass."""
 
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-
-from weightgraft.notes import note
 
 from .attention import (
     PACKED,
@@ -23,25 +19,23 @@ from .attention import (
 )
 from .clone import shallow_clone
 from .configs import check_window, longest_prompt
+from .donors import Donor, base_of, source_of
 from .families import family_of
 from .layout import build_batch
-from .leaves import LowRank, RoutedLeaf, RoutedLinear
-from .lora import is_lora, lora_leaves
+from .leaves import RoutedLeaf, RoutedLinear
 from .notation import NAME
-from .objects import check_dense_donor, check_recipient
+from .objects import check_recipient
 from .packing import Batch
 from .parts import after_last_attention, anatomy_of, check_paths, leaves_of, linear_parts
 from .planning import LAST, Plan, batches, make_plan
 from .routing import Routing
-from .rows import cut_to, shared_rows, table_paths
+from .rows import cut_to, shared_rows, table_paths, tell_rows
 from .schemes import RECIPIENT, Prompt, Scheme
 from .scores import Scores, ScoreTable, joined, measure
 from .vocabularies import check_tokenizers
 
 TOKEN_BUDGET = 4096
 LOGITS_AT_ONCE = 2**25  # bounds the memory of the unembedding, whatever the vocabulary
-# A peft model is an nn.Module only.
-Donor = PreTrainedModel | nn.Module | str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 class GraftedModel:
@@ -89,9 +83,9 @@ class GraftedModel:
         leaves = list(leaves_of(family, self.anatomy))
         check_paths(recipient, [path for path, *_ in leaves])
         sources = [
-            _source(name, donor, recipient, [path for path, *_ in leaves]) for name, donor in donors.items()
+            source_of(name, donor, recipient, [path for path, *_ in leaves]) for name, donor in donors.items()
         ]
-        bases = [_base_of(donor, recipient) for donor in donors.values()]
+        bases = [base_of(donor, recipient) for donor in donors.values()]
         self._rows = shared_rows([recipient, *bases])
         self.longest_prompt = longest_prompt(recipient, *bases)
         shorter = self.longest_prompt < longest_prompt(recipient)
@@ -101,7 +95,7 @@ class GraftedModel:
             else ""
         )
         tables = table_paths(recipient)
-        _tell_rows(self._rows, {RECIPIENT: recipient, **dict(zip(donors, bases, strict=True))})
+        tell_rows(self._rows, {RECIPIENT: recipient, **dict(zip(donors, bases, strict=True))})
         self._config, self._device = recipient.config, recipient.device
         self._readable = torch.promote_types(recipient.dtype, torch.float32)
         self._trunk, self._last, self._readout = Routing(), Routing(), Routing()
@@ -296,34 +290,6 @@ def _keep_freed_memory() -> None:
     is mapped and freed, without being touched. With other allocators this does nothing.
     """
     torch.empty(31 * 2**20, dtype=torch.uint8)
-
-
-def _source(
-    name: str, donor: Donor, recipient: PreTrainedModel, paths: list[str]
-) -> Callable[[str], nn.Module | LowRank | None]:
-    """Where to find a donor's module, or update, of each path."""
-    if is_lora(donor):
-        return lora_leaves(name, donor, recipient, paths).get
-    return check_dense_donor(name, donor, recipient).get_submodule
-
-
-def _base_of(donor: Donor, recipient: PreTrainedModel) -> PreTrainedModel:
-    """The model whose code a donor runs: itself, or the one that carries an adapter."""
-    if isinstance(donor, PreTrainedModel):
-        return donor
-    return (
-        recipient if isinstance(donor, (str, os.PathLike, list, tuple)) else cast(Any, donor).get_base_model()
-    )
-
-
-def _tell_rows(rows: int, models: Mapping[str, PreTrainedModel]) -> None:
-    """A note where the models have different numbers of tokens."""
-    counts = {name: shared_rows([model]) for name, model in models.items()}
-    if more := [f"{name} {count}" for name, count in counts.items() if count > rows]:
-        note(
-            f"rows of embedding and unembedding: {', '.join(more)}; all models have the first {rows}, and the softmax runs over "
-            "these"
-        )
 
 
 def logit_scale(config: PreTrainedConfig) -> float:

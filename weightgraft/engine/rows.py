@@ -5,10 +5,12 @@ then the rows that all have, which is what a plain forward pass gives whose logi
 """
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from torch import nn
 from transformers import PreTrainedModel
+
+from weightgraft.notes import note
 
 from .families import family_of
 from .leaves import LowRank
@@ -48,3 +50,13 @@ def cut_to(table: nn.Module | LowRank | None, rows: int) -> nn.Module | LowRank 
     elif isinstance(cut, nn.Linear):
         cut.out_features = rows
     return cut
+
+
+def tell_rows(rows: int, models: Mapping[str, PreTrainedModel]) -> None:
+    """A note where the models have different numbers of tokens."""
+    counts = {name: shared_rows([model]) for name, model in models.items()}
+    if more := [f"{name} {count}" for name, count in counts.items() if count > rows]:
+        note(
+            f"rows of embedding and unembedding: {', '.join(more)}; all models have the first {rows}, and the softmax runs over "
+            "these"
+        )
