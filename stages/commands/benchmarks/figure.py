@@ -51,9 +51,8 @@ def draw(table: pd.DataFrame) -> Figure:
         _parted(axes, parted[(parted["size"] == size) & (parted["device"] == device)], f"{size}, {device}")
     for number, (size, device) in enumerate(runs):
         rows = table[(table["size"] == size) & (table["device"] == device)]
-        axes_row = (
-            lines[number].subgridspec(1, 1 + len(PANELS), width_ratios=[1.5] + [1] * len(PANELS)).subplots()
-        )
+        cells = lines[number].subgridspec(1, 1 + len(PANELS), width_ratios=[1.5] + [1] * len(PANELS))
+        axes_row = [figure.add_subplot(cells[place]) for place in range(1 + len(PANELS))]
         _headline(axes_row[0], rows, f"{size}, {device}")
         for axes, (experiment, (label, column)) in zip(axes_row[1:], PANELS.items(), strict=True):
             points = rows[(rows["experiment"] == experiment) & (rows["unit"] == PER_PAIR)]
