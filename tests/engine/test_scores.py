@@ -81,10 +81,12 @@ def test_decode_route_serves_the_targets_tokens_and_nothing_else(grafted):
 
 def test_logits_that_are_not_finite_are_an_error_and_not_a_first_rank(prompts):
     pre, sft = tiny_model("gpt2", 0), tiny_model("gpt2", 1)
-    with torch.no_grad():
-        sft.transformer.wte.weight[33] = torch.nan  # only prompt 2 has this token
-        sft.lm_head = torch.nn.Linear(24, 61, bias=False)
+    sft.lm_head = torch.nn.Linear(24, 61, bias=False)
     grafted = GraftedModel(pre, {"sft": sft})
+    with (
+        torch.no_grad()
+    ):  # afterwards: models with such weights are refused, but sums of finite ones overflow too
+        sft.transformer.wte.weight[33] = torch.nan  # only prompt 2 has this token
     with pytest.raises(FloatingPointError, match="prompt 2 under scheme 'SFT'"):
         grafted.score(prompts, PRE_SFT)
     assert grafted.score(prompts, PRE_SFT[:1]).target_logit.isfinite().all()
@@ -100,9 +102,9 @@ def test_a_number_that_is_not_finite_stays_with_the_scheme_where_it_arises(famil
         for name, module in sft.named_modules()
         if name.endswith(("h.1.mlp.c_fc", "layers.1.mlp.up_proj"))
     )
+    grafted = GraftedModel(pre, {"sft": sft})
     with torch.no_grad():
         broken.weight[0, 0] = value
-    grafted = GraftedModel(pre, {"sft": sft})
     texts = ["PRE", "SFT", "FE[0]", "FE[1]", "up@LT[1]", "LT[2]", "up@LT[0]", "down@FE[1]"]
     schemes = [parse_scheme(text, donor="sft") for text in texts]
     scores = grafted.score(prompts, schemes, allow_nan=True)
@@ -127,10 +129,10 @@ def test_a_number_that_is_not_finite_stays_with_the_scheme_where_it_arises(famil
 
 def test_a_number_that_is_not_finite_stays_with_the_prompt_where_it_arises(prompts):
     pre, sft = tiny_model("llama", 0), tiny_model("llama", 1)
-    with torch.no_grad():
-        pre.model.embed_tokens.weight[33] = torch.nan  # a token of prompt 2 only
     schemes = [parse_scheme(text, donor="sft") for text in ("PRE", "SFT", "FE", "LT")]
     grafted = GraftedModel(pre, {"sft": sft})
+    with torch.no_grad():
+        pre.model.embed_tokens.weight[33] = torch.nan  # a token of prompt 2 only
     scores = grafted.score(prompts, schemes, allow_nan=True)
     spoiled = torch.zeros(len(prompts), len(schemes), dtype=torch.bool)
     spoiled[2] = torch.tensor([True, False, False, True])  # FE has this token

@@ -69,7 +69,7 @@ def test_token_layers_are_the_least_there_can_be(engine):
     @settings(max_examples=20, derandomize=True, deadline=None, database=None)
     @given(drawn=CASES)
     def agree(drawn: dict):
-        case = case_of(drawn)
+        case = case_of(drawn, grafted.anatomy.family)
         counts = grafted.node_counts(case.prompts, case.schemes, decode_route=case.decode_route)
         rows = grafted.row_counts(case.prompts, case.schemes, decode_route=case.decode_route)
         for prompt, count, most in zip(case.prompts, counts, rows, strict=True):
