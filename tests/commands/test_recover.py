@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_pipeline import ROOT
+from closure import ROOT
 
 from stages.commands.quick import environment_of
 from stages.commands.recover import HELD_FOR_LOCK, LOCK, RUNNING, recover
