@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from made_up_tables import random_scores
 
 from stages.commands.families import BALANCE, PROMPTS, SCHEMES, balances, families_figure
 from stages.study.params import read_yaml
@@ -12,10 +13,10 @@ COLOURS = read_yaml(Path("params.yaml"))["render_figures"]["colours"]
 
 
 @pytest.fixture
-def table(make_scores, tmp_path):
+def table(tmp_path):
     for seed, model in enumerate(MODELS):
         (tmp_path / f"{model}-0").mkdir()
-        make_scores(seed=seed).assign(model=model).to_parquet(tmp_path / f"{model}-0/fmra.parquet")
+        random_scores(seed=seed).assign(model=model).to_parquet(tmp_path / f"{model}-0/fmra.parquet")
     return balances(tmp_path, MODELS, {"resamples": 200, "seed": 0})
 
 
