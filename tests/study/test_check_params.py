@@ -89,7 +89,7 @@ def test_a_wrong_key_is_named_with_the_nearest_valid_one(key, rename, choice):
         ("setups.fmra.donors", {}, ["setups.fmra.donors", "{}"]),
         ("setups.reversal.recipient", "b_to_b", ["setups.reversal", "b_to_b", "did you mean 'b_to_a'"]),
         ("setups.gentle.donors", {"sft": "half_c"}, ["setups.gentle", "'half_c'", "study does not finetune", "half_a"]),
-        ("setups.maps.donors", {"sft": "lora"}, ["setups.maps", "'lora'", "dvc.yaml", "half_a"]),
+        ("setups.maps.donors", {"sft": "lora"}, ["setups.maps", "'lora'", "study.new_form does not finetune", "half_a"]),
         ("setups.fmra.donors", {"sft": "fmrb"}, ["setups.fmra", "fmrb", "did you mean 'fmra'"]),
         ("setups.fmra.dataset", "fmrb", ["setups.fmra.dataset", "fmrb", "did you mean 'fmra'", "base"]),
         ("setups.hybrid.halves", ["c"], ["setups.hybrid.halves.0", "'c'"]),
