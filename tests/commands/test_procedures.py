@@ -141,7 +141,7 @@ def test_at_gpt2s_depth_a_map_of_cells_computes_little_more_than_half_of_whole_r
     pre = AutoModelForCausalLM.from_config(AutoConfig.for_model("gpt2", **SMALL | {"n_layer": 12}))
     (prompt,), schemes = token_prompts(1, 61), cell_schemes(12)
     least, today = (
-        engine(pre, {"sft": pre}).node_counts([prompt], schemes)[0]
+        engine(pre, {"sft": copy.deepcopy(pre)}).node_counts([prompt], schemes)[0]
         for engine in (GraftedModel, procedures.WholeRows)
     )
     assert least < 0.55 * today
