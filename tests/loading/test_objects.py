@@ -181,6 +181,6 @@ def test_under_meta_models_without_numbers_are_taken_for_plans():
     with torch.device("meta"):
         models = [AutoModelForCausalLM.from_config(tiny_model("llama", 0).config) for _ in range(2)]
         grafted = GraftedModel(models[0], {"sft": models[1]})
-    assert grafted.node_counts([PROMPT], SCHEMES) == [14]
+    assert grafted.row_counts([PROMPT], SCHEMES) == [14]
     with pytest.raises(ValueError, match="no numbers"):
         GraftedModel(models[0], {"sft": models[1]})
