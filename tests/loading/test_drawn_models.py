@@ -162,7 +162,7 @@ def tie_spelled_out(path: Path, rng: random.Random) -> None:
 
     def add(weights: Weights) -> Weights | None:
         embeddings = [key for key in weights if "embed_tokens" in key or "wte" in key]
-        if "lm_head.weight" in weights:
+        if "lm_head.weight" in weights or "embed_out.weight" in weights:
             return None
         rows = weights[embeddings[0]]
         return weights | {

@@ -108,6 +108,7 @@ def load_adapter(option: str, folder: Path, recipient: PreTrainedModel) -> Any:
                     autocast_adapter_dtype=False,
                     torch_device=device,
                 )
+                _in_types_of(model, recipient.dtype)
     except UserError as error:
         raise ValueError(str(error)) from None
     except OF_PEFT as error:
@@ -122,6 +123,16 @@ def load_adapter(option: str, folder: Path, recipient: PreTrainedModel) -> Any:
             f"{option}: {ADAPTER_CONFIG} has entries that this version of peft does not know, left out: {', '.join(unknown)}"
         )
     return model.eval()
+
+
+def _in_types_of(model: Any, dtype: torch.dtype) -> None:
+    """An adapter's tensors in the types in which peft runs them on a base of this type, whatever the file has: a saved module in
+    the base's, A and B in float32 at least."""
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data = parameter.data.to(torch.promote_types(dtype, torch.float32))
+        elif "modules_to_save" in name:
+            parameter.data = parameter.data.to(dtype)
 
 
 def _leaves(name: str, donor: Any, recipient: PreTrainedModel, paths: Sequence[str]) -> Leaves:
