@@ -7,14 +7,18 @@ JOBS ?= 2
 SEED ?= 1
 FACTS ?= examples/inventors
 MODEL ?= tiny-gpt2
+REAL ?=
 
-.PHONY: help repro quick own world families check test figures bench browser rehearsal clean lock
+.PHONY: help repro real quick own world families check test figures bench browser rehearsal clean lock
 
 help:  ## this list
 	@awk -F ':.*##  *' '/^[a-z]+:.*##/ {printf "%-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 repro: check  ## the whole study: only what changed runs again; JOBS=2 items at a time
 	python -m stages.commands.repro --jobs $(JOBS)
+
+real: check  ## the same on really pretrained models, in .real/; REAL=smollm2-135m: on that one alone
+	python -m stages.commands.real --jobs $(JOBS) --models $(REAL)
 
 # Before any stage: DVC itself reads params.yaml before one can say what is wrong with it; nor may a killed DVC block this run.
 check: $(READY)  ## is params.yaml valid?
@@ -56,7 +60,7 @@ rehearsal: $(READY)  ## the paper's run, offline, on random weights in its model
 	PYTHONPATH=tests python tests/pipeline/rehearsal.py --full-depth
 
 clean:  ## remove what was made here but the committed results: weights, caches, the environment
-	rm -rf runs .ckpt .quick .own .families .world-* .venv build *.egg-info .dvc/cache .dvc/tmp .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf runs .ckpt .quick .own .real .families .world-* .venv build *.egg-info .dvc/cache .dvc/tmp .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # The lock holds everything but CUDA's own packages, which come with torch's build for GPUs: one lock for CPU and GPU.
 lock:  ## requirements.lock with the newest versions that the pins allow

@@ -8,7 +8,7 @@ import argparse
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from stages.study.checking.setups import check_setups, scheme_names
 from stages.study.checking.sources import check_kind, check_source
 from stages.study.faults import choices, parsed
 from stages.study.items import finetune_items
+from stages.study.params import with_changes
 from stages.study.schema import Params
 from stages.study.settings import settings_of, write_settings
 from weightgraft.engine.routes import Anatomy
@@ -195,9 +196,21 @@ def evaluated_for(claims: Claims, params: Params, anatomies: Iterable[Anatomy]) 
     return asked
 
 
-def check(values: Any, data: Path) -> Params:
+def check_real(values: Any, real: Mapping[str, Mapping[str, Any]], data: Path) -> None:
+    """Each study of `make real` is a valid one. Whether its model can be had is asked when it is run."""
+    for model, changes in real.items():
+        try:
+            changed = with_changes(values | {"real": {}}, {"study.models": [model], **changes})
+            check(changed, data, reach=False)
+        except UserError as error:
+            raise UserError(f"real.{model}: {error}") from error
+
+
+def check(values: Any, data: Path, reach: bool = True) -> Params:
     """Validate everything that params.yaml, the templates and the facts of one's own say. Gives the params with the prompts of
     these written out.
+
+    reach: also ask whether the models with a source can be had, and whether there is room for them.
 
     Raises:
         UserError: the first fault, in one line that names the key, the value and the valid choices.
@@ -225,7 +238,7 @@ def check(values: Any, data: Path) -> Params:
     for template in check_templates(data / "templates"):
         prompts.setdefault(template.name, []).append(template)
     evaluated = listed_models(params)
-    for name in evaluated:
+    for name in evaluated if reach else []:
         check_source(name, params.models[name], whole_models(params, name), params.launch, Path.cwd())
     prompts_own = {prompt.name: [prompt] for prompt in own.prompts}
     check_setups(params, prompts, prompts_own, {name: anatomies[name] for name in evaluated})
@@ -234,6 +247,7 @@ def check(values: Any, data: Path) -> Params:
     text_of(data / "claims.yaml")  # is it there, and text?
     claims = read_claims(data / "claims.yaml")
     check_claims(claims, evaluated_for(claims, params, (anatomies[name] for name in evaluated)))
+    check_real(values, params.real, data)
     return params
 
 

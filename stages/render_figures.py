@@ -11,7 +11,7 @@ from stages.frame.settings import read_settings
 from stages.frame.timing import run_stage
 from stages.plotting.figures import draw
 from stages.plotting.needs import drawn_figures
-from stages.plotting.results import read_published, read_summaries
+from stages.plotting.results import read_published, read_real, read_summaries
 from stages.plotting.style import save_figure
 from stages.study.items import summary_items
 from weightgraft.errors import UserError
@@ -59,11 +59,18 @@ def main() -> None:
         "--settings", type=Path, required=True, help="what check_params cut out of params.yaml"
     )
     parser.add_argument("--summaries", type=Path, required=True, help="folder of the summaries (csv)")
+    parser.add_argument("--real", type=Path, required=True, help="folder of what `make real` found; may be empty")
     parser.add_argument("--published", type=Path, required=True, help="folder of the published values (csv)")
     parser.add_argument("--out", type=Path, required=True, help="folder of the figures")
     arguments = parser.parse_args()
     study, section = itemgetter("study", "render_figures")(read_settings(arguments.settings))
-    summaries = read_summaries(arguments.summaries, summary_items(study))
+    summaries = pd.concat(
+        [
+            read_summaries(arguments.summaries, summary_items(study)),
+            *read_real(arguments.real, section["real"]),
+        ],
+        ignore_index=True,
+    )
     names = render(summaries, read_published(arguments.published), study, section, arguments.out)
     print(closing_line(arguments.out, names, summaries))
 

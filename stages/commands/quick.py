@@ -80,10 +80,12 @@ def dvc(copy: Path, *arguments: str, **options: Any) -> subprocess.CompletedProc
     return subprocess.run(["dvc", *arguments], cwd=copy, env=environment_of(copy), text=True, **options)
 
 
-def repro(copy: Path, *only: str) -> None:
-    """Run the copy's study on all cores (repro.py); only: stages, just these and what they need. Ends the process if it fails."""
+def repro(copy: Path, *only: str, jobs: int = 2) -> None:
+    """Run the copy's study, `jobs` items side by side (repro.py); only: stages, just these and what they need. Ends the process
+    if it fails."""
     recover(copy)
-    command = [sys.executable, "-m", "stages.commands.repro", *(["--only", *only] if only else [])]
+    command = [sys.executable, "-m", "stages.commands.repro", "--jobs", str(jobs)]
+    command += ["--only", *only] if only else []
     done = subprocess.run(command, cwd=copy, env=environment_of(copy))
     if done.returncode:
         sys.exit(done.returncode)
@@ -93,8 +95,9 @@ def make_copy(source: Path, copy: Path, changes: Mapping[str, Any], cache: Path)
     """A copy of the repository with changed params and a DVC project of its own."""
     copy_repository(source, copy)
     change_params(copy / "params.yaml", changes)
-    # Of `make families` and `make repro`: empty in a run of its own.
-    (copy / "results/families").mkdir(parents=True, exist_ok=True)
+    # Of `make families`, `make real` and `make repro`: empty in a run of its own.
+    for name in ("results/families", "results/real"):
+        (copy / name).mkdir(parents=True, exist_ok=True)
     (copy / "results/run_time.csv").touch()
     if not (copy / ".dvc").exists():
         dvc(copy, "init", "--no-scm", "--quiet", check=True)

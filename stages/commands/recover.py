@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -57,12 +57,28 @@ def recover_lock(path: Path) -> str | None:
         return None
     kept = stages[:-1]
     if kept:
-        part = path.with_name(path.name + ".part")
-        part.write_text("  ".join([head, *kept]), encoding="utf-8")
-        os.replace(part, path)
+        _put(path, "  ".join([head, *kept]))
     else:
         path.unlink()
     return f"{path} was half-written, as a kill leaves it: {len(kept)} stages of it are whole and kept"
+
+
+def drop_gone(path: Path, declared: Collection[str]) -> int:
+    """Take the entries of stages that dvc.yaml no longer has out of dvc.lock: DVC itself never does. Gives their number."""
+    if not path.exists():
+        return 0
+    head, *stages = ENTRY.split(path.read_text(encoding="utf-8"))
+    kept = [stage for stage in stages if stage.split(":\n", 1)[0].strip("'\"") in declared]
+    if len(kept) < len(stages):
+        _put(path, "  ".join([head, *kept]))
+    return len(stages) - len(kept)
+
+
+def _put(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
 
 
 def recover_running(path: Path) -> str | None:

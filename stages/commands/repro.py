@@ -24,6 +24,7 @@ import networkx
 import pandas as pd
 from dvc.repo import Repo
 
+from stages.commands.recover import LOCK, drop_gone
 from stages.frame.timing import ASKED
 from weightgraft.errors import UserError, run_main
 
@@ -197,7 +198,10 @@ def main() -> None:
         table.to_csv(args.out, index=False, lineterminator="\n")
         print(f"repro: {args.out}: {table['wall_seconds'].iloc[0] / 60:.1f} minutes on {cores} cores")
     if not args.only:
-        sys.exit(subprocess.run(["dvc", "repro"]).returncode)
+        code = subprocess.run(["dvc", "repro"]).returncode
+        with Repo() as repo:
+            drop_gone(LOCK, {stage.addressing for stage in repo.index.stages})
+        sys.exit(code)
 
 
 def all_training() -> list[str]:

@@ -1,6 +1,6 @@
 """The figures of the study by what they draw: each a function from summaries to a matplotlib Figure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -54,7 +54,16 @@ def draw(
         raise UserError(
             f"render_figures.figures.{name}.metric: {metric!r} is none of {', '.join(AXIS_LABELS)}"
         )
+    setups = setups_of(wanted)
+    study = study | {"models": [*real_models(summaries, section.get("real", ()), setups), *study["models"]]}
     # What is not drawn must not stretch an axis or a colour scale.
     models = [*study["models"], *(study["new_form"]["models"] if draws == "new_form" else [])]
     shown = summaries[summaries["model"].isin(models)]
-    return DRAWINGS[draws](Material(shown, published, study, section), setups_of(wanted), metric)
+    return DRAWINGS[draws](Material(shown, published, study, section), setups, metric)
+
+
+def real_models(summaries: pd.DataFrame, real: Sequence[str], setups: Sequence[str]) -> list[str]:
+    """Those of the really pretrained models that have been run in all of these setups: the first columns of a figure."""
+    return [
+        model for model in real if {*setups} <= {*summaries.loc[summaries["model"] == model, "setup"]} != set()
+    ]

@@ -35,6 +35,13 @@ def read_summaries(folder: Path, items: Sequence[Item]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+def read_real(folder: Path, models: Sequence[str]) -> list[pd.DataFrame]:
+    """The summaries that `make real` has left of these models, a table a setup; none where it has not been run."""
+    return [
+        pd.read_csv(path) for model in models for path in sorted((folder / "summary").glob(f"{model}-*/*.csv"))
+    ]
+
+
 def read_published(folder: Path) -> dict[str, pd.DataFrame]:
     """The paper's values by file: dataset, model, prompt, scheme, metric, value."""
     tables = {}

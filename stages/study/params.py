@@ -1,5 +1,7 @@
 """Read the study's numbers."""
 
+import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,24 @@ from weightgraft.errors import UserError
 def read_yaml(path: Path) -> Any:
     """Read one YAML file with DVC's own parser, so that 1e-3 is the same number here and there."""
     return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+
+
+def with_changes(values: Any, changes: Mapping[str, Any]) -> Any:
+    """A copy of params.yaml's values with others in some places, by dotted key.
+
+    Raises:
+        UserError: a key names no section that is there.
+    """
+    values = copy.deepcopy(values)
+    for key, value in changes.items():
+        *sections, last = key.split(".")
+        node = values
+        for section in sections:
+            node = node.get(section) if isinstance(node, dict) else None
+        if not isinstance(node, dict):
+            raise UserError(f"{key!r}: no section {'.'.join(sections)!r}")
+        node[last] = value
+    return values
 
 
 def load_section(key: str, path: Path = Path("params.yaml")) -> Any:

@@ -288,3 +288,5 @@ class Params(Section):
     summarize: Summarize
     judge_claims: JudgeClaims
     render_figures: RenderFigures
+    # make real: a model -> what is otherwise in its study, by dotted key
+    real: dict[Name, dict[str, Any]] = Field(default_factory=dict)

@@ -67,7 +67,11 @@ def settings_of(valid: Params, engine: list[str], around: list[str]) -> dict[str
         "counterparts": params["render_figures"]["counterparts"],
         "libraries": around,
     }
-    files["render_figures"] = chosen(params, "study", "render_figures") | {"libraries": around}
+    files["render_figures"] = {
+        "study": study,
+        "render_figures": params["render_figures"] | {"real": [*params["real"]]},
+        "libraries": around,
+    }
     return {f"{name}.json": content for name, content in files.items()}
 
 

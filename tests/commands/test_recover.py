@@ -10,7 +10,7 @@ import pytest
 from closure import ROOT
 
 from stages.commands.quick import environment_of
-from stages.commands.recover import HELD_FOR_LOCK, LOCK, RUNNING, recover
+from stages.commands.recover import HELD_FOR_LOCK, LOCK, RUNNING, drop_gone, recover
 from stages.study.params import read_yaml
 
 COMMITTED = (ROOT / LOCK).read_text()
@@ -92,3 +92,15 @@ def test_of_a_lock_cut_anywhere_the_whole_stages_are_kept_as_they_were(tmp_path)
 def test_a_lock_that_is_whole_is_not_touched(tmp_path):
     (tmp_path / LOCK).write_text(COMMITTED)
     assert recover(tmp_path) == [] and (tmp_path / LOCK).read_text() == COMMITTED
+
+
+def test_stages_that_are_gone_leave_the_lock_and_the_others_stay_as_they_were(tmp_path):
+    lock = tmp_path / "dvc.lock"
+    lock.write_text(COMMITTED)
+    declared = {name for number, name in enumerate(STAGES) if number % 3}
+    assert drop_gone(lock, declared) == len(STAGES) - len(declared)
+    left = read_yaml(lock)
+    assert left["stages"] == {name: STAGES[name] for name in STAGES if name in declared}
+    assert left["schema"] == read_yaml(ROOT / LOCK)["schema"]
+    text = lock.read_text()
+    assert drop_gone(lock, declared) == 0 and lock.read_text() == text

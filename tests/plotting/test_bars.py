@@ -273,3 +273,16 @@ def test_a_bar_that_is_missing_is_named(make_summaries, render):
 def test_a_wish_that_cannot_be_met_is_named(make_summaries, render, key, value):
     with pytest.raises(UserError, match=value):
         render("figure2", make_summaries(), **{key: value})
+
+
+def test_really_pretrained_models_are_the_first_columns_where_they_have_been_run(
+    make_summaries, study, section, render
+):
+    tiny = make_summaries()
+    real = tiny[tiny["model"] == "tiny-llama"].assign(model="smollm2-135m", n=40, n_largest=40)
+    section["real"] = ["smollm2-135m", "gemma-3-270m"]
+    figure = render("figure2", pd.concat([tiny, real]))
+    heads = [axes.texts[0].get_text() for axes in figure.axes[:5]]
+    assert heads == ["smollm2-135m", *study["models"]]
+    assert [axes.get_title(loc="right") for axes in figure.axes[:2]] == ["n = 40", "n = 120"]
+    assert len(render("figure2", tiny).axes) == 16

@@ -1,0 +1,58 @@
+"""make real: the study on language models that were really pretrained, each in a copy of the repository of its own (.real/MODEL),
+with what params.yaml's `real` says of it in place of the tiny half's settings.
+
+A copy keeps its weights, tables and lock, and shares the cache: only what changed runs again, and a killed run goes on. What it
+found goes to results/real, and the figures and the report are drawn again with it.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from stages.commands.quick import make_copy, repro
+from stages.study.params import load_section
+from weightgraft.errors import UserError, run_main
+
+COPIES = Path(".real")
+SHOWN = ("summary", "verdicts", "metrics")  # of a copy's results
+DRAWN = ("render_figures", "write_report")
+
+
+def publish(copy: Path, model: str, out: Path) -> None:
+    """Put a copy's results in the place of what stood in `out` about this model, with the lock that says what made them."""
+    for kind in SHOWN:
+        for old in sorted((out / kind).rglob(f"{model}*")):
+            shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+        shutil.copytree(copy / "results" / kind, out / kind, dirs_exist_ok=True)
+    for name, file in (("dvc.lock", f"{model}.lock"), ("results/run_time.csv", f"{model}_run_time.csv")):
+        if (copy / name).stat().st_size:  # the times are written by a run that trained everything
+            shutil.copyfile(copy / name, out / file)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--models", nargs="*", help="of params.yaml's real; default: all of them")
+    parser.add_argument("--jobs", type=int, default=2, help="items that run side by side, of one thread each")
+    parser.add_argument("--out", type=Path, default=Path("results/real"))
+    args = parser.parse_args()
+    declared = load_section("real")
+    source = Path.cwd()
+    for model in args.models or declared:
+        if model not in declared:
+            raise UserError(f"--models: {model!r} is not in params.yaml's real; valid: {', '.join(declared)}")
+        copy = (COPIES / model).resolve()
+        changes = {"study.models": [model], **declared[model]}
+        make_copy(source, copy, changes, cache=source / ".dvc/cache")
+        repro(copy, jobs=args.jobs)
+        publish(copy, model, args.out)
+        print(f"real: {args.out}: what {model} shows; its weights and tables are in {COPIES / model}")
+    if args.out == Path("results/real"):
+        sys.exit(subprocess.run(["dvc", "repro", "--single-item", *DRAWN]).returncode)
+
+
+if __name__ == "__main__":
+    run_main(main)
