@@ -1,0 +1,83 @@
+"""make demo: a really pretrained model learns a dozen made-up facts, and one sees at which tokens and layers they come back.
+
+In a throw-away copy of the repository (quick.py), which shares the cache: a second demo trains nothing again. Facts of one's own
+(examples/README.md) go the same way.
+"""
+
+import argparse
+import subprocess
+import sys
+import webbrowser
+from pathlib import Path
+
+import pandas as pd
+
+from stages.commands.quick import NOTHING_MORE, make_copy, repro
+from stages.facts.own import prompt_rows, read_own
+from weightgraft.errors import run_main
+
+SHOWN = {"top1_accuracy": "right answer first", "recovered_logprob": "recovered"}
+EXPLAINED = """
+PRE         the pretrained model, which has never read these facts; SFT: the same model finetuned on them
+FE          the finetuned weights at the tokens of the {subject} alone, the pretrained ones elsewhere
+LT          the finetuned weights at the last token of the prompt alone
+X^C         the finetuned weights everywhere but at X
+recovered   of what finetuning adds to the answer's log-probability: 0 is PRE, 1 is SFT"""
+
+
+def scheme_table(summary: pd.DataFrame) -> str:
+    """A line a scheme: each prompt's share of facts answered right at once, and the recovered fraction."""
+    rows = summary[summary["metric"].isin(SHOWN) & (summary["direction"] == "ab")]
+    table = rows.pivot(index="scheme", columns=["prompt", "metric"], values="estimate")
+    wanted = [(prompt, metric) for prompt in rows["prompt"].unique() for metric in SHOWN]
+    table = table.loc[rows["scheme"].unique(), wanted]
+    table.columns = [f"{prompt}: {SHOWN[metric]}" for prompt, metric in wanted]
+    return table.to_string(float_format="{:.2f}".format, index_names=False)
+
+
+def draw_map(copy: Path, model: str, facts: Path, out: Path) -> None:
+    """The map of single cells of the first fact, by `weightgraft inspect`. Ends the process if it fails."""
+    row = prompt_rows(read_own(facts))[0]
+    (start, end), *_ = row["spans"]["FE"]
+    command = [
+        *(sys.executable, "-m", "weightgraft", "inspect"),
+        *("--recipient", str(copy / f"runs/pretrain/{model}")),
+        *("--donor", f"sft={copy / f'runs/finetune/{model}-0/own'}"),
+        *("--prompt", row["text"], "--target", row["target"], "--span", f"FE={start}:{end}"),
+        *("--out", str(out)),
+    ]
+    if code := subprocess.run(command).returncode:
+        sys.exit(code)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--facts", type=Path, default=Path("examples/demo"))
+    parser.add_argument("--copy", type=Path, default=Path(".demo"))
+    args = parser.parse_args()
+    own = read_own(args.facts)
+    changes = NOTHING_MORE | {
+        "study.models": [args.model],
+        "study.recipes": [],
+        "study.own": ["own"],
+        "read_facts.folder": str(own.folder.resolve()),
+        f"models.{args.model}.threads": None,
+    }
+    copy = args.copy.resolve()
+    make_copy(Path.cwd(), copy, changes, cache=Path.cwd() / ".dvc/cache")
+    repro(copy)
+    summary = pd.read_csv(copy / f"results/summary/{args.model}-0/own.csv")
+    print(f"\n{args.model} on the {len(own.facts)} facts of {args.facts}:\n")
+    print(scheme_table(summary))
+    print(EXPLAINED.format(subject=own.asked.FE))
+    picture = copy / "map.png"
+    draw_map(copy, args.model, args.facts, picture)
+    page = copy / "results/report.html"
+    print(f"demo: the map of the first fact is {args.copy / 'map.png'}, everything in one page {args.copy / 'results/report.html'}")
+    if sys.stdout.isatty():
+        webbrowser.open(page.as_uri())
+
+
+if __name__ == "__main__":
+    run_main(main)
