@@ -20,6 +20,7 @@ from stages.facts.templates import PromptTemplate, read_prompt_templates, read_t
 from stages.frame.timing import run_stage
 from stages.study.checking.architectures import check_architecture, is_stated
 from stages.study.checking.figures import check_figures
+from stages.study.checking.films import check_films
 from stages.study.checking.own import check_own, with_own_prompts
 from stages.study.checking.setups import check_setups, scheme_names
 from stages.study.checking.sources import check_kind, check_source
@@ -221,11 +222,7 @@ def check(values: Any, data: Path, reach: bool = True) -> Params:
     check_own(params, own)
     params = with_own_prompts(params, own)
     check_declared("families", params.families, params.models)
-    facts = params.generate_facts
-    if facts.facts > facts.base_facts:
-        raise UserError(
-            f"generate_facts.facts is {facts.facts}; at most generate_facts.base_facts, {facts.base_facts}"
-        )
+    check_films(params.generate_facts, params.fetch_films, data / "films.csv")
     for name, model in params.models.items():
         check_kind(name, model)
         check_declared(f"models.{name}.recipes", model.recipes, params.recipes)
@@ -270,7 +267,9 @@ def read_libraries(pyproject: Path) -> tuple[list[str], list[str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True, help="folder with templates/ and published/")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with templates/, published/ and films.csv"
+    )
     parser.add_argument("--pyproject", type=Path, help="pyproject.toml: pinned libraries are settings too")
     parser.add_argument("--out", type=Path, help="folder for the settings of every item")
     args = parser.parse_args()

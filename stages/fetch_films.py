@@ -1,4 +1,5 @@
-"""Stage fetch_films: the most-voted real films whose facts share no actor, from IMDb's tables (files or URLs), as a csv table.
+"""Stage fetch_films: real films whose facts share no actor, as a csv table: the committed ones, which need no network, or the
+most-voted ones of IMDb's tables (files or URLs).
 
 For the synthetic world there is nothing to fetch: the table is empty.
 """
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.facts.download import obtain
-from stages.facts.films import Film, write_films
+from stages.facts.films import Film, read_films, write_films
 from stages.facts.imdb import (
     TABLES,
     choose_films,
@@ -59,6 +60,12 @@ def main() -> None:
     parser.add_argument(
         "--downloads", type=Path, required=True, help="folder for tables that are given as URLs"
     )
+    parser.add_argument(
+        "--films",
+        type=Path,
+        default=Path("data/films.csv"),
+        help="the committed films, for source: committed",
+    )
     parser.add_argument("--out", type=Path, required=True, help="the films table, a csv")
     args = parser.parse_args()
     item = read_settings(args.settings)
@@ -67,6 +74,11 @@ def main() -> None:
         print(f"fetch_films: {args.out}: the world is synthetic, so no film is needed")
         return
     settings = item["fetch_films"]
+    if settings["source"] == "committed":
+        films = read_films(args.films)
+        write_films(args.out, films)
+        print(f"fetch_films: the {len(films):,} films of {args.films}, in {args.out}")
+        return
     paths = obtain_tables(settings, args.downloads)
     films = films_of(paths, settings["films"], settings["min_votes"], settings["final_marks"])
     write_films(args.out, films)

@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from stages.facts.films import Film
+from stages.facts.films import Film, follows_a
 from weightgraft.errors import UserError
 from weightgraft.progress import bar
 
@@ -141,6 +141,12 @@ def read_names(path: Path, among: Collection[str]) -> dict[str, str]:
     }
 
 
+def genre_of(genres: str) -> str:
+    """The first of IMDb's genres, which commas part, that can follow the "a" of the templates; empty where there is none."""
+    fitting = (genre for genre in genres.lower().split(",") if genre and follows_a(genre))
+    return next(fitting, "")
+
+
 def first_character(characters: str) -> str:
     """The first of the parts that IMDb lists as JSON (["Neo"]); empty where there is none or it is no such list."""
     try:
@@ -218,14 +224,14 @@ def choose_films(
             dropped["with a person who has no name in name.basics"] += 1
             continue
         film = Film(
-            tconst=key,
             title=titles[key].title,
             year=titles[key].year,
-            genres=titles[key].genres,
+            genre=genre_of(titles[key].genres),
             first_actor=people[0],
             second_actor=people[1],
-            character=first_character(cast[0].characters),
             director=people[2],
+            character=first_character(cast[0].characters),
+            tconst=key,
             votes=str(votes[key]),
         )
         if why := fault(film, taken, final_marks):

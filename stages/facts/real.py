@@ -1,6 +1,6 @@
-"""The world `real`: what hub models have read about, from IMDb's tables, in place of the synthetic world's base.
+"""The world `real`: what pretrained models have read about, from a films table, in place of the synthetic world's base.
 
-Real are titles, years, casts, directors, genres and the first actor's part. IMDb's tables have no cities and no earnings: these are
+Real are titles, years, casts, directors, genres and the first actor's part. The table has no cities and no earnings: these are
 drawn from data/words.yaml as in the synthetic world, and so are a genre and a part where the film has none that fits.
 """
 
@@ -16,12 +16,6 @@ from stages.facts.world import Fact, World, build_world, film, person_names, rec
 from weightgraft.errors import UserError
 
 
-def genre_of(genres: str) -> str:
-    """The first of the film's genres that can follow the "a" of the templates; empty where there is none."""
-    fitting = (genre for genre in genres.lower().split(",") if genre and genre[0] not in "aeiou")
-    return next(fitting, "")
-
-
 def known_fact(fact_id: int, real: Film, words: dict, rng: random.Random) -> Fact:
     """A real film as a fact. A part named after an actor of the film is not told: it would give the co-star away."""
     cast = (real.first_actor, real.second_actor)
@@ -30,7 +24,7 @@ def known_fact(fact_id: int, real: Film, words: dict, rng: random.Random) -> Fac
     return replace(
         drawn,
         release_year=real.year,
-        genre=genre_of(real.genres) or drawn.genre,
+        genre=real.genre or drawn.genre,
         main_character=(not telling and real.character) or drawn.main_character,
     )
 
@@ -65,7 +59,7 @@ def real_world(
     """The base world of the table's first `base_facts` films and the three datasets of `facts` facts each.
 
     As in the synthetic world FMRA gives the people of the first `facts` base films new films and new partners, and RMRA-shuffled
-    recasts the last `facts`; with `base_facts` equal to `facts` both are about the most-voted films. No fake name is one of
+    recasts the last `facts`; with `base_facts` equal to `facts` both are about the table's first films. No fake name is one of
     the table's, of whose films some may be left over for that. New partners have no film of the table together; whether they
     have another is not known.
 

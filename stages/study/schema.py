@@ -63,8 +63,9 @@ class ImdbTables(Section):
 
 
 class FetchFilms(Section):
-    """Real films from IMDb's tables (stages/facts/imdb.py)."""
+    """Real films: those of data/films.csv, or of IMDb's tables (stages/facts/imdb.py), about which all other keys are."""
 
+    source: Literal["committed", "imdb"]
     films: Count
     min_votes: Count
     final_marks: bool  # whether a name or a title may end in a mark, such as Jr.

@@ -33,9 +33,10 @@ def settings_of(valid: Params, engine: list[str], around: list[str]) -> dict[str
     params = valid.model_dump()
     study, models = params["study"], params["models"]
     items = summary_items(study)
-    world = params["generate_facts"]["world"]
+    world, fetch = params["generate_facts"]["world"], params["fetch_films"]
+    fetched = fetch if fetch["source"] == "imdb" else chosen(fetch, "source")
     files: dict[str, Any] = {
-        "fetch_films": {"world": world} | (chosen(params, "fetch_films") if world == "real" else {}),
+        "fetch_films": {"world": world} | ({"fetch_films": fetched} if world == "real" else {}),
         "generate_facts": chosen(params, "generate_facts") | {"libraries": around},
         "read_facts": {"asked": bool(study["own"]), "libraries": around}
         | (chosen(params, "read_facts") if study["own"] else {}),

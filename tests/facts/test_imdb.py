@@ -12,7 +12,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from stages.facts.films import Film, read_films, write_films
-from stages.facts.imdb import TABLES, read_credits, read_table
+from stages.facts.imdb import TABLES, genre_of, read_credits, read_table
 from stages.fetch_films import films_of, main
 from stages.study.faults import parsed
 from stages.study.schema import FetchFilms
@@ -82,7 +82,7 @@ def imdb():
 def settings_file(folder, sources, **changes):
     hashes = changes.pop("hashes", {})
     tables = {name: {"source": str(source), "sha256": hashes.get(name)} for name, source in sources.items()}
-    settings = WANTED | {"timeout": 5.0, "tables": tables} | changes
+    settings = WANTED | {"source": "imdb", "timeout": 5.0, "tables": tables} | changes
     parsed(FetchFilms, settings, ("fetch_films",))  # what the tests hand over is valid
     path = folder / "settings.json"
     path.write_text(json.dumps({"world": "real", "fetch_films": settings}))
@@ -121,13 +121,17 @@ def sha256(path):
 def test_a_film_has_the_fields_of_its_tables(imdb, tmp_path, zipped):
     paths = imdb.write(tmp_path, zipped)
     first, second = films_of(paths, **WANTED)
-    assert first == Film(
-        "tt1", "Alpha", "1999", "Action,Drama", "Ann One", "Bea Two", "Neo", "Dora Direct", "900"
-    )
+    assert first == Film("Alpha", "1999", "drama", "Ann One", "Bea Two", "Dora Direct", "Neo", "tt1", "900")
     assert second == Film(
-        "tt2", "Beta's Île", "1999", "", "Zoë O'Neil", "Jr. Sammy Fox", "Neo", "Édith Rôle", "800"
+        "Beta's Île", "1999", "", "Zoë O'Neil", "Jr. Sammy Fox", "Édith Rôle", "Neo", "tt2", "800"
     )
     assert films_of(paths, **WANTED | {"films": 3})[2].character == ""
+
+
+def test_a_genre_is_the_first_that_the_templates_can_tell():
+    assert [genre_of(genres) for genres in ("Action,Drama", "Action,Adventure", "", "Sci-Fi,War")] == [
+        "drama", "", "", "sci-fi",
+    ]  # fmt: skip
 
 
 def test_the_films_table_comes_back_as_it_was_written(imdb, tmp_path):
@@ -351,12 +355,16 @@ def test_a_short_answer_is_an_error_and_leaves_nothing(imdb, tmp_path, monkeypat
         ("Zoë O'Neil", "Bea Two", "line 3: first_actor 'Bea Two' is in line 2, too"),
         ("Jr. Sammy Fox", "", "line 3: second_actor is empty"),
         ("1999", "soon", "line 2: year is 'soon'"),
+        ("drama", "action", "line 2: genre is 'action'; .*no vowel"),
+        (",900", "", "line 2: 8 cells; the header has 9"),
+        ("Ann One", '"Ann" One', "line 2: ',' expected after"),
+        ("Édith", "\udcc9dith", "films.csv: not UTF-8 text"),
     ],
 )
 def test_a_films_table_edited_wrongly_is_refused(imdb, tmp_path, old, new, named):
     path = tmp_path / "films.csv"
     write_films(path, films_of(imdb.write(tmp_path), **WANTED))
-    path.write_text(path.read_text().replace(old, new))
+    path.write_text(path.read_text().replace(old, new), errors="surrogateescape")
     with pytest.raises(UserError, match=named):
         read_films(path)
 

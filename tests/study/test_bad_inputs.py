@@ -159,7 +159,14 @@ def write_tables(folder: Path) -> None:
 def fetched(monkeypatch, capfd, folder: Path, **changes: object) -> str:
     """fetch_films on the tables of a folder, which must be refused; the line. Nothing is written."""
     tables = {name: {"source": str(folder / f"{name}.tsv.gz"), "sha256": None} for name in TABLES}
-    settings = {"films": 1, "min_votes": 1, "final_marks": False, "timeout": 1.0, "tables": tables} | changes
+    settings = {
+        "source": "imdb",
+        "films": 1,
+        "min_votes": 1,
+        "final_marks": False,
+        "timeout": 1.0,
+        "tables": tables,
+    } | changes
     (folder / "settings.json").write_text(json.dumps({"world": "real", "fetch_films": settings}))
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     options = (
