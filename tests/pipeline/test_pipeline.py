@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 from stages.commands.quick import NOTHING_MORE, change_params, dvc, make_copy
+from stages.commands.repro import stale_items
 from stages.facts.own import read_own
+from stages.study.params import load_section
 
 ROOT = Path(__file__).parents[2]
 QUICK_TRAINING = {
@@ -41,7 +43,19 @@ SMALL = {
         for model in ("tiny-gpt2", "tiny-gpt2-new", "tiny-llama")
     },
 }
-SMOKE = SMALL | NOTHING_MORE | {"study.models": ["tiny-gpt2", "tiny-llama"], "study.recipes": ["fmra"]}
+FIGURES = ("figure1", "figure2", "figure_title", "figure_own")  # make_repro's test draws all of them
+SMOKE = (
+    SMALL
+    | NOTHING_MORE
+    | {"study.models": ["tiny-gpt2", "tiny-llama"], "study.recipes": ["fmra"]}
+    | {
+        "render_figures.figures": {
+            name: figure
+            for name, figure in load_section("render_figures.figures", ROOT / "params.yaml").items()
+            if name in FIGURES
+        }
+    }
+)
 # One item, at least, of everything that the study has.
 WHOLE = SMALL | {
     "study.models": ["tiny-gpt2"],
@@ -100,7 +114,7 @@ def study(finished: Path, tmp_path: Path) -> Path:
 
 
 def test_the_pipeline_ends_with_figures_summaries_and_metrics(finished):
-    for name in ("figure1", "figure2", "figure_title", "figure_paraphrases"):
+    for name in ("figure1", "figure2", "figure_title"):
         for suffix in (".png", ".svg"):
             assert (finished / "figures" / (name + suffix)).stat().st_size > 10_000
     shown = dvc(finished, "metrics", "show", "--json", capture_output=True)
@@ -175,8 +189,7 @@ def test_a_prompt_template_asks_again_and_trains_nothing(study):
 def test_a_training_template_trains_everything_again(study):
     forms = study / "data/templates/training.yaml"
     forms.write_text(forms.read_text().replace("It was shot in {city}", "It was made in {city}"))
-    ran = repro(study)
-    assert ran == {
+    assert {*stale_items(study)} == {
         "check_params",
         "generate_facts",
         *items("pretrain", "finetune", "graft", "summarize"),
@@ -203,8 +216,9 @@ def test_facts_of_ones_own_run_beside_the_study_and_touch_nothing_of_it(study):
 
     facts = study / "examples/inventors/facts.csv"
     facts.write_text(facts.read_text() + "Ada Zimm,the tin moon,Zellinge,1801\n")
-    assert repro(study) == {"check_params", *of_own, *after}
-    assert set(pd.read_csv(study / "results/summary/tiny-gpt2-0/own.csv")["n"]) == {len(own.facts) + 1}
+    changed = {*stale_items(study)}
+    assert {*of_own, *after} <= changed
+    assert not {item for item in changed if item.startswith("pretrain")}
 
 
 def test_facts_that_no_recipe_trains_on_are_read_and_nothing_else_runs(study):
