@@ -59,7 +59,9 @@ def main() -> None:
         "--settings", type=Path, required=True, help="what check_params cut out of params.yaml"
     )
     parser.add_argument("--summaries", type=Path, required=True, help="folder of the summaries (csv)")
-    parser.add_argument("--real", type=Path, required=True, help="folder of what `make real` found; may be empty")
+    parser.add_argument(
+        "--real", type=Path, required=True, help="folder of what `make real` found; may be empty"
+    )
     parser.add_argument("--published", type=Path, required=True, help="folder of the published values (csv)")
     parser.add_argument("--out", type=Path, required=True, help="folder of the figures")
     arguments = parser.parse_args()

@@ -51,7 +51,9 @@ def draw_map(copy: Path, model: str, facts: Path, out: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--facts", type=Path, default=Path("examples/demo"))
     parser.add_argument("--copy", type=Path, default=Path(".demo"))
@@ -74,7 +76,9 @@ def main() -> None:
     picture = copy / "map.png"
     draw_map(copy, args.model, args.facts, picture)
     page = copy / "results/report.html"
-    print(f"demo: the map of the first fact is {args.copy / 'map.png'}, everything in one page {args.copy / 'results/report.html'}")
+    print(
+        f"demo: the map of the first fact is {args.copy / 'map.png'}, everything in one page {args.copy / 'results/report.html'}"
+    )
     if sys.stdout.isatty():
         webbrowser.open(page.as_uri())
 

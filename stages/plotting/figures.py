@@ -65,5 +65,7 @@ def draw(
 def real_models(summaries: pd.DataFrame, real: Sequence[str], setups: Sequence[str]) -> list[str]:
     """Those of the really pretrained models that have been run in all of these setups: the first columns of a figure."""
     return [
-        model for model in real if {*setups} <= {*summaries.loc[summaries["model"] == model, "setup"]} != set()
+        model
+        for model in real
+        if {*setups} <= {*summaries.loc[summaries["model"] == model, "setup"]} != set()
     ]

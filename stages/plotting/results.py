@@ -38,7 +38,9 @@ def read_summaries(folder: Path, items: Sequence[Item]) -> pd.DataFrame:
 def read_real(folder: Path, models: Sequence[str]) -> list[pd.DataFrame]:
     """The summaries that `make real` has left of these models, a table a setup; none where it has not been run."""
     return [
-        pd.read_csv(path) for model in models for path in sorted((folder / "summary").glob(f"{model}-*/*.csv"))
+        pd.read_csv(path)
+        for model in models
+        for path in sorted((folder / "summary").glob(f"{model}-*/*.csv"))
     ]
 
 
