@@ -195,7 +195,7 @@ def reordered(weights: Weights, rng: random.Random) -> Weights:
     return {name: weights[name] for name in rng.sample(sorted(weights), len(weights))}
 
 
-@search(160)
+@search(120)
 @given(
     kind=st.sampled_from(KINDS),
     right=st.sampled_from(RIGHT),

@@ -4,6 +4,7 @@ line; where they do, the number is what transformers makes of the same folder in
 import json
 import random
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +180,12 @@ def unread_beside(path: Path, rng: random.Random) -> None:
 CHANGES = [kept, other_types, without_prefix, old_buffers, in_shards, tie_spelled_out, unread_beside]
 
 
-@search(140)
+@cache
+def base_number(folder: Path) -> float:
+    return plain(loaded(folder))
+
+
+@search(110)
 @given(name=st.sampled_from(FAMILIES), change=st.sampled_from(CHANGES), rng=DRAWS)
 def test_what_a_models_folder_says_is_what_is_grafted(folder, tmp_path_factory, name, change, rng):
     torch.manual_seed(rng.randrange(2**31))
@@ -190,7 +196,7 @@ def test_what_a_models_folder_says_is_what_is_grafted(folder, tmp_path_factory, 
     assert not found.line, found.line
     assert abs(found.sft - plain(loaded(given_folder))) <= TOLERANCE
     assert (
-        abs(found.pre - plain(loaded(folder / name))) <= TOLERANCE
+        abs(found.pre - base_number(folder / name)) <= TOLERANCE
         and abs(found.sft - found.pre) > 10 * TOLERANCE
     )
     assert ["two candidates" in note for note in found.notes] == [True] * (change is unread_beside)
