@@ -9,7 +9,7 @@ FACTS ?= examples/inventors
 MODEL ?= tiny-gpt2
 REAL ?=
 
-.PHONY: help repro real quick own world families check test figures bench browser rehearsal clean lock
+.PHONY: help repro real quick own world families check test figures pages bench browser rehearsal clean lock
 
 help:  ## this list
 	@awk -F ':.*##  *' '/^[a-z]+:.*##/ {printf "%-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -46,6 +46,9 @@ test: $(READY)  ## formatting, lint, types and tests
 figures: check  ## redraw the figures and the report from the committed summaries, without training
 	dvc repro --single-item check_params
 	dvc repro --single-item --force render_figures write_report
+
+pages: $(READY)  ## the numbers and tables in README.md and docs/, from the committed results
+	python -m stages.commands.pages
 
 bench: $(READY)  ## times, memory and bfloat16 of the engine, in results/bench; SIZE=gpt2-xl: the big one
 	python -m stages.commands.bench --out results/bench --size $(SIZE)

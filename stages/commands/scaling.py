@@ -1,4 +1,6 @@
-"""How the study grows with the paper's models, by arithmetic: `python -m stages.commands.scaling` prints the README's tables.
+"""How the study grows with the paper's models, by arithmetic: the tables of docs/big_models.md.
+
+    python -m stages.commands.scaling
 
 Counted: parameters, texts and tokens, packed tokens of every setup at the model's depth, memory and disk. From data sheets: what a
 GPU has. Assumed: which share of it is reached. Nothing here was measured on a GPU.

@@ -1,4 +1,4 @@
-"""What the README says about the paper's models' size is arithmetic that can be checked."""
+"""What docs/big_models.md says about the paper's models' size is arithmetic that can be checked."""
 
 from pathlib import Path
 

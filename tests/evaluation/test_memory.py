@@ -1,4 +1,4 @@
-"""Claims about memory: the arithmetic covers what a pass takes, and the paper's models fit where the README says."""
+"""Claims about memory: the arithmetic covers what a pass takes, and the paper's models fit where docs/big_models.md says."""
 
 import json
 from pathlib import Path

@@ -1,6 +1,4 @@
-"""The verdict table: one cell a claim and model, with the numbers of the part that decided it; the same in the README."""
-
-import sys
+"""The verdict table: one cell a claim and model, with the numbers of the part that decided it."""
 
 import pandas as pd
 import pytest
@@ -8,10 +6,8 @@ from made_up_study import REPOSITORY
 
 from stages.analysis.claims import read_claims
 from stages.analysis.verdicts import COLUMNS
-from stages.commands.readme_table import MARKERS, block_of, main, with_table
 from stages.reporting.page import in_brief
 from stages.reporting.tables import MARKDOWN_NOTE, markdown, verdict_table
-from weightgraft.errors import UserError, run_main
 
 CLAIMS = {claim.id: claim for claim in read_claims(REPOSITORY / "data/claims.yaml").claims}
 Q, LOGPROB, TOP5 = "r(FE+LT) at least 0.9", "recovered_logprob", "recovered_top5"
@@ -81,34 +77,3 @@ def test_markdown_has_a_line_a_claim_and_a_cell_a_model(table):
     assert len(rows) == len(CLAIMS) and {line.replace("\\|", "").count("|") for line in rows} == {4}
     first = "| **fails** 0.88 [0.85, 0.89]; top-5 0.99, paper 0.81 | **holds** 0.95 [0.93, 0.97] |"
     assert rows[0] == f"| C1: {CLAIMS['C1'].text} {first}"
-
-
-def test_the_readmes_verdict_table_is_the_reports():
-    """Else: python -m stages.commands.readme_table --table results/verdicts.md --readme README.md"""
-    _, between, _ = block_of((REPOSITORY / "README.md").read_text(encoding="utf-8"))
-    assert between.strip() == (REPOSITORY / "results/verdicts.md").read_text(encoding="utf-8").strip()
-
-
-def run_readme(monkeypatch, folder) -> None:
-    arguments = ["--table", str(folder / "verdicts.md"), "--readme", str(folder / "README.md")]
-    monkeypatch.setattr(sys, "argv", ["readme", *arguments])
-    run_main(main)
-
-
-def test_the_table_replaces_what_was_between_the_markers(tmp_path, monkeypatch):
-    (tmp_path / "README.md").write_text(f"before\n{MARKERS[0]}\nold\n{MARKERS[1]}\nafter\n")
-    (tmp_path / "verdicts.md").write_text("| new |\n")
-    run_readme(monkeypatch, tmp_path)
-    once = (tmp_path / "README.md").read_text()
-    assert once == f"before\n{MARKERS[0]}\n\n| new |\n\n{MARKERS[1]}\nafter\n"
-    run_readme(monkeypatch, tmp_path)
-    assert (tmp_path / "README.md").read_text() == once
-
-
-def test_a_readme_without_its_markers_is_refused(tmp_path, monkeypatch, capsys):
-    for text in ("none", f"{MARKERS[1]} {MARKERS[0]}", f"{MARKERS[0]} {MARKERS[0]} {MARKERS[1]}"):
-        with pytest.raises(UserError, match="once each"):
-            with_table(text, "x")
-    with pytest.raises(SystemExit):
-        run_readme(monkeypatch, tmp_path)
-    assert "verdicts.md is missing: run write_report first" in capsys.readouterr().err

@@ -1,0 +1,135 @@
+"""Claims about make pages: what README.md and docs/*.md say in numbers is what the committed results say."""
+
+import shutil
+import sys
+
+import pandas as pd
+import pytest
+from closure import ROOT
+
+from stages.commands.page_values import (
+    Results,
+    estimates,
+    largest,
+    modules,
+    read_results,
+    results_table,
+    spread,
+    values,
+)
+from stages.commands.pages import filled, main, pages_of
+from weightgraft.errors import UserError, run_main
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    return read_results(ROOT)
+
+
+def real_run(root, model: str) -> None:
+    """What `make real` leaves in a copy of the repository: here the numbers of a tiny model under another name."""
+    summary = pd.read_csv(ROOT / "results/summary/tiny-llama-0/fmra.csv").assign(model=model)
+    summary.loc[summary["scheme"] == "FE", "estimate"] = 0.123
+    (root / f"results/real/summary/{model}-0").mkdir(parents=True)
+    summary.to_csv(root / f"results/real/summary/{model}-0/fmra.csv", index=False)
+
+
+def copied(root) -> None:
+    for name in ("params.yaml", "data/published", "results/summary"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        source = ROOT / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, root / name)
+
+
+@pytest.mark.parametrize("page", pages_of(ROOT), ids=lambda path: path.name)
+def test_a_page_says_what_the_results_say(page, results):
+    """Else: make pages"""
+    text = page.read_text(encoding="utf-8")
+    assert filled(page.name, text, values(), results) == text
+
+
+def test_every_value_is_on_some_page_but_those_of_models_that_have_not_been_run():
+    text = "".join(page.read_text(encoding="utf-8") for page in pages_of(ROOT))
+    unused = {name for name in values() if f"<!-- {name} -->" not in text}
+    assert all(name.startswith("real_") for name in unused), unused
+
+
+def test_a_place_is_filled_again_and_again_with_the_same(results):
+    text = "a <!-- facts -->old<!-- /facts --> b\n<!-- picture -->\n<!-- results -->\n<!-- /results -->\nc\n"
+    known = {"facts": lambda _: "100", "results": lambda _: "| x |\n| y |\n"}
+    once = filled("page", text, known, results)
+    assert once == (
+        "a <!-- facts -->100<!-- /facts --> b\n<!-- picture -->\n"
+        "<!-- results -->\n\n| x |\n| y |\n\n<!-- /results -->\nc\n"
+    )
+    assert filled("page", once, known, results) == once
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("<!-- facts --> 100", "page: <!-- facts --> has no other mark"),
+        ("100 <!-- /facts -->", "page: <!-- /facts --> has no other mark"),
+        ("there are\n  <!-- facts -->100<!-- /facts --> facts", "page: <!-- facts --> begins a line"),
+        (
+            "<!-- factz -->\n100<!-- /factz -->",
+            "page: <!-- factz -->: no such value; page_values.py has facts",
+        ),
+    ],
+)
+def test_a_place_without_an_end_or_a_value_or_at_the_start_of_a_line_is_refused(text, named, results):
+    with pytest.raises(UserError, match=named):
+        filled("page", text, {"facts": lambda _: "100"}, results)
+
+
+def test_the_table_has_a_row_a_model_and_the_papers_value_in_brackets(results):
+    head, _, *rows = results_table(results).splitlines()
+    assert head == "| model | `PRE` | `SFT` | `FE` | `LT` | `FE+LT` | `(FE+LT)^C` |"
+    summary = pd.read_csv(ROOT / "results/summary/tiny-gemma-0/fmra.csv")
+    summary = summary[summary["metric"] == "top5_accuracy"].set_index(["experiment", "prompt", "scheme"])
+    published = pd.read_csv(ROOT / "data/published/position_grafting.csv").set_index(
+        ["dataset", "model", "prompt", "scheme", "metric"]
+    )
+    gemma = next(row for row in rows if row.startswith("| tiny-gemma (gemma-1.1-2b-it) |"))
+    ours = summary.loc[[("positions", "headline", "FE")], "estimate"].item()
+    paper = published.loc[("fmra", "gemma-1.1-2b-it", "headline", "FE", "top5_accuracy"), "value"].item()
+    assert gemma.split(" | ")[3] == f"{ours:.2f} ({paper:.2f})"
+    assert [row.split(" | ")[0].removeprefix("| ").split(" ")[0] for row in rows[-4:]] == (
+        results.params["study"]["models"]
+    )
+
+
+def test_really_pretrained_models_come_first(tmp_path, results):
+    copied(tmp_path)
+    without = results_table(read_results(tmp_path)).splitlines()
+    real_run(tmp_path, "smollm2-135m")
+    found = read_results(tmp_path)
+    table = results_table(found).splitlines()
+    assert table[:2] == without[:2] and table[3:] == without[2:]
+    assert table[2].startswith("| **smollm2-135m**") and table[2].split(" | ")[3].startswith("0.12")
+    assert values()["real_r_both"](found) == spread(estimates(found.tiny, "FE+LT", models=["tiny-llama"]))
+
+
+def test_what_was_not_measured_is_said():
+    nothing = pd.Series(dtype=float)
+    assert spread(nothing) == largest(nothing) == "not yet measured"
+    assert (spread(pd.Series([0.501, 0.499])), largest(pd.Series([0.1, -0.3]))) == ("0.50", "0.10")
+
+
+def test_every_module_is_in_the_list_of_files(results):
+    for package in ("weightgraft", "stages"):
+        listed = modules(results, package)
+        written = [path for path in (ROOT / package).rglob("*.py") if path.read_text().strip()]
+        missing = {path for path in written if f"../{path.relative_to(ROOT)})" not in listed}
+        # The engine's old name has no docstring: it ends in a line that says the new one.
+        assert len(written) > 20 and missing <= {ROOT / "stages/grafting/__init__.py"}
+
+
+def test_make_pages_writes_what_has_changed_and_says_so(tmp_path, monkeypatch, capsys):
+    copied(tmp_path)
+    (tmp_path / "README.md").write_text("of <!-- facts -->7<!-- /facts --> facts\n")
+    monkeypatch.setattr(sys, "argv", ["pages", "--root", str(tmp_path)])
+    for told in ("README.md changed", "nothing changed"):
+        run_main(main)
+        assert told in capsys.readouterr().out
+        assert (tmp_path / "README.md").read_text() == "of <!-- facts -->100<!-- /facts --> facts\n"

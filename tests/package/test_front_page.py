@@ -1,0 +1,141 @@
+"""Claims about what a visitor reads: README.md, docs, CONTRIBUTING.md, CITATION.cff."""
+
+import re
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from closure import ROOT
+
+from stages.study.params import read_yaml
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+STUDY = read_yaml(ROOT / "params.yaml")["study"]
+KNOWN, NEW = STUDY["models"], STUDY["new_form"]["models"]
+FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+@cache
+def anchors(page: Path) -> set[str]:
+    """What can be linked to in a page: its headings, as GitHub writes them in an address, and ids."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    found: set[str] = set(re.findall(r'<a id="([^"]+)">', text))
+    for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE):
+        slug = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        again = sum(
+            name == slug or re.fullmatch(rf"{re.escape(slug)}-\d+", name) is not None for name in found
+        )
+        found.add(f"{slug}-{again}" if again else slug)
+    return found
+
+
+def leads_nowhere(page: Path, link: str) -> bool:
+    path, _, anchor = link.partition("#")
+    target = (page.parent / path).resolve() if path else page
+    if not target.exists() or not target.is_relative_to(ROOT):
+        return True
+    return bool(anchor) and anchor not in anchors(target)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_to_a_file_and_a_heading_that_exist(page):
+    links = LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8")))
+    assert links
+    assert [link for link in links if "://" not in link and leads_nowhere(page, link)] == []
+
+
+def test_a_link_to_what_is_not_there_is_seen():
+    page = ROOT / "docs/method.md"
+    for link in ("nowhere.md", "claims.md#C99", "#no-such-heading", "../../outside.md"):
+        assert leads_nowhere(page, link)
+    for link in ("claims.md", "claims.md#C1", "#what-is-measured", "../README.md#citing-and-the-licence"):
+        assert not leads_nowhere(page, link)
+
+
+def test_the_readme_is_short_and_its_example_stands_near_the_top():
+    lines = README.splitlines()
+    assert len(lines) <= 220 and len(README.encode()) <= 16 * 1024
+    assert lines.index("```python") < 60
+
+
+def test_every_page_in_docs_can_be_found_from_the_readme():
+    linked = {link.partition("#")[0] for link in LINK.findall(README)}
+    assert {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} <= linked
+
+
+def test_every_target_of_make_that_the_pages_name_exists():
+    targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+    for page in PAGES:
+        text = re.sub(r"<!--.*?-->", "", page.read_text(encoding="utf-8"))
+        named = set(re.findall(r"`make ([a-z]+)", text))
+        assert named <= {*targets}, page.name
+
+
+# What sentences of the README and of docs/claims.md say, beside their numbers. (claim, models, verdict)
+SAID = [
+    ("C1", KNOWN, "holds"),  # two places are enough
+    ("C2", KNOWN, "holds"),
+    ("C4", KNOWN, "holds"),  # both together do more than each alone
+    ("C5", ["tiny-gemma"], "holds"),  # leans on the last token, as the paper's
+    ("C5", ["tiny-gpt2", "tiny-llama"], "fails"),  # the other way than the paper's
+    ("C7", KNOWN, "holds"),  # O and FFN do what ATTN, O and FFN do
+    ("C11", [*KNOWN, *NEW], "undecided"),  # attention at the name
+    ("C14", KNOWN, "undecided"),  # cannot be judged
+    ("K11", [*KNOWN, *NEW], "fails"),  # SFT's unembedding
+]
+
+
+@pytest.mark.parametrize(("claim", "models", "verdict"), SAID)
+def test_a_verdict_that_a_sentence_states_is_the_verdict(claim, models, verdict):
+    """Else the sentence has to be written anew: README.md, What the study found; docs/claims.md, Findings."""
+    for model in models:
+        for path in (ROOT / "results/verdicts").glob(f"{model}-[0-9]*.csv"):
+            found = pd.read_csv(path).query("prompt == 'all'").set_index("claim")["verdict"]
+            assert claim not in found.index or found[claim] == verdict, path.name
+
+
+def test_each_pathway_alone_has_a_higher_top5_accuracy_than_in_the_papers_model_of_the_family():
+    counterparts = read_yaml(ROOT / "params.yaml")["render_figures"]["counterparts"]
+    paper = pd.read_csv(ROOT / "data/published/position_grafting.csv")
+    paper = paper.query("dataset == 'fmra' and prompt == 'headline' and metric == 'top5_accuracy'")
+    paper = paper.set_index(["model", "scheme"])["value"]
+    for model in KNOWN:
+        ours = pd.read_csv(ROOT / f"results/summary/{model}-0/fmra.csv").query(
+            "experiment == 'positions' and prompt == 'headline' and metric == 'top5_accuracy'"
+        )
+        for scheme in ("FE", "LT"):
+            (estimate,) = ours.loc[ours["scheme"] == scheme, "estimate"]
+            assert estimate > paper[counterparts[model], scheme], (model, scheme)
+
+
+def test_the_papers_values_that_a_sentence_states_are_the_published_ones():
+    paper = pd.read_csv(ROOT / "data/published/hybrid_grafting.csv").set_index(["model", "scheme"])["value"]
+    told = [
+        [f"{paper[model, scheme]:.2f}".lstrip("0") for scheme in ("NO FE", "FE ATTN")]
+        for model in ("llama-3.2-1b", "gemma-1.1-2b-it")
+    ]
+    (llama, gemma) = told
+    assert f"{llama[0]} becomes {llama[1]}, and {gemma[0]} becomes {gemma[1]}" in " ".join(README.split())
+
+
+def test_citation_and_bibtex_have_the_packages_version_and_licence():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
+    assert f"version = {{{project['version']}}}" in README and citation["title"] in README
+
+
+def test_pre_commit_runs_the_checks_that_make_test_runs():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert [repository["repo"] for repository in hooks] == ["local"]  # nothing is downloaded
+    recipe = re.search(r"^test: .*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    checks = [line.strip() for line in recipe.splitlines() if "pytest" not in line]
+    assert [hook["entry"].removeprefix(".venv/bin/") for hook in hooks[0]["hooks"]] == checks
