@@ -73,6 +73,10 @@ def test_every_metric_is_what_its_name_says(make_scores):
     for name, of in (
         ("top5", lambda t: (t["target_rank"] <= 5).mean()),
         ("logprob", lambda t: t["target_logprob"].astype(float).mean()),
+        (
+            "logit_difference",
+            lambda t: (t["target_logit"].astype(float) - t["foil_logit"].astype(float)).mean(),
+        ),
     ):
         expected[f"recovered_{name}"] = (of(facts) - of(pre)) / (of(sft) - of(pre))
     assert set(expected) == set(METRICS)
