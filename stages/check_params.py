@@ -208,6 +208,11 @@ def check(values: Any, data: Path) -> Params:
     check_own(params, own)
     params = with_own_prompts(params, own)
     check_declared("families", params.families, params.models)
+    for name, recipe in params.recipes.items():
+        if recipe.lora and recipe.frozen:
+            raise UserError(
+                f"recipes.{name}: frozen is {recipe.frozen}: an adapter (lora) leaves both as they are"
+            )
     facts = params.generate_facts
     if facts.facts > facts.base_facts:
         raise UserError(

@@ -173,6 +173,7 @@ class Recipe(Section):
     weight_decay: NotNegative | None
     base_text_share: Share
     lora: Lora | None
+    frozen: list[Literal["embed", "unembed"]] = Field(default_factory=list)  # what is not trained
 
 
 class Experiment(Section):
