@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from stages.analysis.claims import read_claims
+from stages.analysis.claims import read_claims, side_by_side
 from stages.frame.timing import run_stage
 from stages.plotting.results import read_published, read_summaries
 from stages.reporting.page import (
@@ -38,7 +38,7 @@ def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """
     params = read_yaml(arguments.params)
     study = params["study"]
-    claims = {claim.id: claim for claim in read_claims(arguments.claims).claims}
+    claims = {claim.id: claim for claim in side_by_side(read_claims(arguments.claims).claims)}
     notes = read_notes(arguments.notes, claims)
     items = summary_items(study)
     summaries = read_summaries(arguments.summaries, items)

@@ -113,6 +113,17 @@ class Claims(Section):
     claims: Annotated[list[Claim], Field(min_length=1)]
 
 
+def side_by_side(claims: Sequence[Claim]) -> list[Claim]:
+    """Each claim, and right after it those that are other forms of it."""
+    first = [claim for claim in claims if claim.beside is None]
+
+    def forms(claim: Claim) -> list[Claim]:
+        others = [other for other in claims if other.beside == claim.id]
+        return [claim, *(form for other in others for form in forms(other))]
+
+    return [form for claim in first for form in forms(claim)]
+
+
 # setup -> experiment -> (its prompts, the names of its schemes): what the study evaluates
 Evaluated = Mapping[str, Mapping[str, tuple[Sequence[str], Sequence[str]]]]
 

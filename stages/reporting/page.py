@@ -126,6 +126,7 @@ def in_brief(table: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
         "holds": "holds in every model",
         "fails": "fails in every model",
         "undecided": "undecided in every model",
+        "not shown": "not shown in every model",
     }
     for row in table["rows"]:
         found = {cell["verdict"] for cell in row["cells"].values()}

@@ -235,6 +235,7 @@ class FigureSettings(Section):
         "families",
         "title",
         "unembedding",
+        "layers_only",
         "components",
         "hybrid",
         "hybrid_components",
@@ -255,6 +256,7 @@ class FigureSettings(Section):
             "mean_probability",
             "recovered_top5",
             "recovered_logprob",
+            "recovered_logit_difference",
         ]
         | None
     ) = None
