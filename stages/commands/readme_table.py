@@ -1,4 +1,4 @@
-"""Put the verdict table of results/verdicts.md into README.md, between its two markers.
+"""Put the words and the verdict table of results/verdicts.md into README.md, between its markers.
 
 python -m stages.commands.readme_table --table results/verdicts.md --readme README.md
 """
@@ -6,18 +6,19 @@ python -m stages.commands.readme_table --table results/verdicts.md --readme READ
 import argparse
 from pathlib import Path
 
+from stages.reporting.words import MARKERS as WORDS
 from weightgraft.errors import UserError, run_main
 
 MARKERS = ("<!-- verdicts -->", "<!-- /verdicts -->")
 
 
-def block_of(readme: str) -> tuple[str, str, str]:
+def block_of(readme: str, markers: tuple[str, str] = MARKERS) -> tuple[str, str, str]:
     """The text before and with the first marker, what is between the two, and the second marker with the rest.
 
     Raises:
         UserError: the markers are not there once each, in this order.
     """
-    start, end = MARKERS
+    start, end = markers
     if readme.count(start) != 1 or readme.count(end) != 1 or readme.index(start) > readme.index(end):
         raise UserError(f"README: needs the lines {start} and {end} once each, in this order")
     before, _, rest = readme.partition(start)
@@ -26,7 +27,11 @@ def block_of(readme: str) -> tuple[str, str, str]:
 
 
 def with_table(readme: str, table: str) -> str:
-    """The README with the table between its markers."""
+    """The README with the table between its markers, and with the words, if they stand before it, between theirs."""
+    if WORDS[0] in table:
+        _, told, rest = block_of(table, WORDS)
+        before, _, after = block_of(readme, WORDS)
+        readme, table = f"{before}\n\n{told.strip()}\n\n{after}", rest.removeprefix(WORDS[1])
     before, _, after = block_of(readme)
     return f"{before}\n\n{table.strip()}\n\n{after}"
 

@@ -8,7 +8,7 @@ from made_up_study import REPOSITORY
 
 from stages.analysis.claims import read_claims, side_by_side
 from stages.analysis.verdicts import COLUMNS
-from stages.commands.readme_table import MARKERS, block_of, main, with_table
+from stages.commands.readme_table import MARKERS, WORDS, main, with_table
 from stages.reporting.page import in_brief
 from stages.reporting.tables import MARKDOWN_NOTE, markdown, verdict_table
 from weightgraft.errors import UserError, run_main
@@ -94,10 +94,12 @@ def test_markdown_has_a_line_a_claim_and_a_cell_a_model(table):
     assert rows[0] == f"| C1: {CLAIMS['C1'].text} {first}"
 
 
-def test_the_readmes_verdict_table_is_the_reports():
+def test_what_the_readme_says_of_the_results_is_the_reports():
     """Else: python -m stages.commands.readme_table --table results/verdicts.md --readme README.md"""
-    _, between, _ = block_of((REPOSITORY / "README.md").read_text(encoding="utf-8"))
-    assert between.strip() == (REPOSITORY / "results/verdicts.md").read_text(encoding="utf-8").strip()
+    readme, table = (
+        (REPOSITORY / name).read_text(encoding="utf-8") for name in ("README.md", "results/verdicts.md")
+    )
+    assert with_table(readme, table) == readme
 
 
 def run_readme(monkeypatch, folder) -> None:
@@ -123,3 +125,16 @@ def test_a_readme_without_its_markers_is_refused(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         run_readme(monkeypatch, tmp_path)
     assert "verdicts.md is missing: run write_report first" in capsys.readouterr().err
+
+
+def test_the_words_go_between_markers_of_their_own(tmp_path, monkeypatch):
+    (tmp_path / "README.md").write_text(
+        f"a\n{WORDS[0]}\nold\n{WORDS[1]}\nb\n{MARKERS[0]}\nold\n{MARKERS[1]}\nc\n"
+    )
+    (tmp_path / "verdicts.md").write_text(f"{WORDS[0]}\n\n- said\n\n{WORDS[1]}\n\n| new |\n")
+    for _ in range(2):
+        run_readme(monkeypatch, tmp_path)
+        told = (tmp_path / "README.md").read_text()
+        assert told == (
+            f"a\n{WORDS[0]}\n\n- said\n\n{WORDS[1]}\nb\n{MARKERS[0]}\n\n| new |\n\n{MARKERS[1]}\nc\n"
+        )
