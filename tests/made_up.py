@@ -64,6 +64,7 @@ def cells(model: str, setup: str) -> Cells:
             *(("positions", "paraphrases", split, POSITIONS) for split in ("seen", "held_out")),
             *(("title", prompt, "seen", TITLE) for prompt in ("movie_title", "long")),
             *_asked("layers_only", ["PRE", "SFT", *LAYERS_ONLY]),
+            *_asked("base_answer", POSITIONS[:6]),
             *_asked("unembedding", ["PRE", "SFT", *_unembeddings()]),
             *(("random_positions", prompt, "seen", RANDOM) for prompt in ("qa", "long")),
             ("other_name", "movie_title_other_name", "seen", named),

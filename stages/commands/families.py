@@ -47,10 +47,12 @@ def balances(folder: Path, models: Mapping[str, str], bootstrap: Mapping[str, in
         summary = summarize(positions, resamples=bootstrap["resamples"], seed=bootstrap["seed"])
         recovered = summary[summary["scheme"].isin(SCHEMES) & (summary["metric"] == "recovered_logprob")]
         found = [recovered]
-        for balance, (experiment, *schemes) in BALANCES.items():
+        for balance, (experiment, recall, enrichment) in BALANCES.items():
             asked = scores[scores["experiment"] == experiment]
             found.append(
-                paired_difference(asked, *schemes, "recovered_logprob", **bootstrap).assign(scheme=balance)
+                paired_difference(asked, recall, enrichment, "recovered_logprob", **bootstrap).assign(
+                    scheme=balance
+                )
             )
         tables.append(pd.concat(found).assign(model=model, change=change))
     columns = ["model", "change", "prompt", "scheme", "n", "estimate", "low", "high"]

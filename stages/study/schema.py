@@ -179,6 +179,7 @@ class Recipe(Section):
 class Experiment(Section):
     prompts: Names | Literal["own"]  # own: every prompt of read_facts.folder
     exact_match: list[Name] | Literal["own"]  # of these the whole target is scored, not its first token
+    foil: Literal["other_fact", "base_answer"] = "other_fact"  # what the logit of the target is compared with
     schemes: Any  # checked by stages/study/checking/schemes.py
 
 
