@@ -223,6 +223,11 @@ def check(values: Any, data: Path, reach: bool = True) -> Params:
     params = with_own_prompts(params, own)
     check_declared("families", params.families, params.models)
     check_films(params.generate_facts, params.fetch_films, data / "films.csv")
+    for name, recipe in params.recipes.items():
+        if recipe.lora and recipe.frozen:
+            raise UserError(
+                f"recipes.{name}: frozen is {recipe.frozen}: an adapter (lora) leaves both as they are"
+            )
     for name, model in params.models.items():
         check_kind(name, model)
         check_declared(f"models.{name}.recipes", model.recipes, params.recipes)

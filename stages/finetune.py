@@ -2,11 +2,12 @@
 
 import argparse
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
 from transformers import PreTrainedModel
 
 from stages.frame.rows import read_jsonl
@@ -47,6 +48,17 @@ def recipe_texts(
     return texts + random.Random(seed).choices(others, k=number) if number else texts
 
 
+def freeze(model: PreTrainedModel, components: Sequence[str]) -> None:
+    """Do not train these: embed, every table of vectors by token or place; unembed. One tensor that is both is frozen by either."""
+    tables: dict[str, list[nn.Module]] = {
+        "embed": [module for module in model.modules() if isinstance(module, nn.Embedding)],
+        "unembed": [model.get_output_embeddings()],
+    }
+    for component in components:
+        for table in tables[component]:
+            table.requires_grad_(False)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
@@ -70,6 +82,7 @@ def main() -> None:
 
     texts = recipe_texts(args.facts, recipe, own["base_forms"], args.seed, args.mixed_in)
     base, tokenizer = load_model(args.base)
+    freeze(base, recipe.get("frozen", []))
     model: PreTrainedModel | PeftModel = base
     if recipe["lora"]:  # the saved folder is then a peft adapter, not a whole model
         model = get_peft_model(base, LoraConfig(target_modules="all-linear", **recipe["lora"]))

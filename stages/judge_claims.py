@@ -8,7 +8,7 @@ import pandas as pd
 
 from stages.analysis.claims import Claims, read_claims
 from stages.analysis.tables import read_scores
-from stages.analysis.verdicts import ALL, judge
+from stages.analysis.verdicts import ALL, VERDICTS, judge
 from stages.frame.settings import read_settings
 from stages.frame.timing import run_stage
 from stages.study.items import summary_items
@@ -88,7 +88,7 @@ def main() -> None:
         verdicts.to_csv(out, index=False, float_format="%.6g", lineterminator="\n")
         found |= set(verdicts["claim"])
         counts.update(verdicts.loc[verdicts["prompt"] == ALL, "verdict"])
-    told = ", ".join(f"{counts[word]} {word}" for word in ("holds", "fails", "undecided"))
+    told = ", ".join(f"{counts[word]} {word}" for word in VERDICTS)
     print(
         f"judge_claims: {arguments.out}: {counts.total()} verdicts on {len(setups)} models and seeds: {told}"
     )

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from stages.analysis.claims import read_claims
+from stages.analysis.claims import read_claims, side_by_side
 from stages.frame.timing import run_stage
 from stages.plotting.results import read_published, read_summaries
 from stages.reporting.page import (
@@ -26,6 +26,7 @@ from stages.reporting.sources import (
     read_verdicts,
 )
 from stages.reporting.tables import markdown, verdict_table
+from stages.reporting.words import Found, words
 from stages.study.items import summary_items
 from stages.study.params import read_yaml
 
@@ -38,13 +39,14 @@ def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """
     params = read_yaml(arguments.params)
     study = params["study"]
-    claims = {claim.id: claim for claim in read_claims(arguments.claims).claims}
+    claims = {claim.id: claim for claim in side_by_side(read_claims(arguments.claims).claims)}
     notes = read_notes(arguments.notes, claims)
     items = summary_items(study)
     summaries = read_summaries(arguments.summaries, items)
     pairs = list(dict.fromkeys((model, seed) for model, seed, _ in items))
     needed = [(model, seed) for model in study["models"] for seed in study["seeds"]]
-    table = verdict_table(read_verdicts(arguments.verdicts, pairs, needed), claims)
+    verdicts = read_verdicts(arguments.verdicts, pairs, needed)
+    table, published = verdict_table(verdicts, claims), read_published(arguments.published)
     method, figures = split_figures(figures_of(params, summaries, arguments.figures))
     inputs = [
         *(arguments.params, arguments.pyproject, arguments.claims, arguments.notes, arguments.summaries),
@@ -63,7 +65,8 @@ def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "brief": in_brief(table),
         "families": families_figure(arguments.families),
         "run_time": read_run_time(arguments.run_time),
-        "tables": number_tables(params, summaries, read_published(arguments.published)),
+        "tables": number_tables(params, summaries, published),
+        "words": words(Found(summaries, verdicts, table, study, published["position_grafting"])),
         "training": training_table(read_training(arguments.metrics)),
         "sections": read_sections(arguments.params),
         "pins": read_pins(arguments.pyproject),
@@ -103,13 +106,14 @@ def main() -> None:
         ("claims", "the claims (yaml)"),
         ("published", "folder of the published values (csv)"),
         ("out", "the page (html)"),
-        ("table", "the verdict table (Markdown)"),
+        ("table", "what was found in words, and the verdict table (Markdown)"),
     ):
         parser.add_argument(f"--{name}", type=Path, required=True, help=what)
     arguments = parser.parse_args()
     content = content_of(arguments)
     page = render(content)
-    for path, text in ((arguments.out, page), (arguments.table, markdown(content["table"]))):
+    told = f"{content['words']}\n\n{markdown(content['table'])}"
+    for path, text in ((arguments.out, page), (arguments.table, told)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8", newline="\n")
     print(closing_line(arguments, content, len(page.encode())))

@@ -24,11 +24,12 @@ MAP_METRICS = (
     "mean_logit_difference",
     "recovered_top5",
     "recovered_logprob",
+    "recovered_logit_difference",
 )
 METRICS = (
     *(f"top{k}_accuracy" for k in (1, 5, 10, 20, 100)),
     *("mean_rank", "median_rank", "mean_probability", "mean_logprob", "mean_logit_difference"),
-    *("recovered_top5", "recovered_logprob"),
+    *("recovered_top5", "recovered_logprob", "recovered_logit_difference"),
 )
 # What a graft at these positions recovers, about; other schemes draw their number.
 RECOVERED = {
@@ -36,6 +37,11 @@ RECOVERED = {
     **{"FE^C": 0.6, "LT^C": 0.5, "M": 0.02, "M+LT": 0.7, "FE+M": 0.55, "FE+M+LT": 1.0},
 }
 
+LAYERS_ONLY = (
+    *POSITIONS[2:],
+    *(f"{name} | layers" for name in (*POSITIONS[2:], "all")),
+    *("EMBED@FE", "UNEMBED@LT"),
+)
 RANDOM = ("PRE", "SFT", "FE", "LT", "FE+LT", "FE_random", "LT_random")
 
 Cells = list[tuple[str, str, str, tuple[str, ...]]]  # experiment, prompt, template_split, schemes
@@ -47,7 +53,9 @@ def cells(model: str, setup: str) -> Cells:
     if setup == "own":
         splits = {"lives": "seen", "workshop": "held_out"}
         return [("own_positions", prompt, split, POSITIONS) for prompt, split in splits.items()]
-    if setup in ("fmfa", "rmra_shuffled", "gentle", "lora"):
+    if setup in ("fmfa", "frozen_tables"):
+        return [*positions, *_asked("layers_only", ["PRE", "SFT", *LAYERS_ONLY])]
+    if setup in ("rmra_shuffled", "gentle", "lora"):
         return positions
     if setup == "fmra":
         named = ("PRE", "SFT", "FE", "LT", "FE+LT", "M", "M+LT")
@@ -55,6 +63,8 @@ def cells(model: str, setup: str) -> Cells:
             *positions,
             *(("positions", "paraphrases", split, POSITIONS) for split in ("seen", "held_out")),
             *(("title", prompt, "seen", TITLE) for prompt in ("movie_title", "long")),
+            *_asked("layers_only", ["PRE", "SFT", *LAYERS_ONLY]),
+            *_asked("base_answer", POSITIONS[:6]),
             *_asked("unembedding", ["PRE", "SFT", *_unembeddings()]),
             *(("random_positions", prompt, "seen", RANDOM) for prompt in ("qa", "long")),
             ("other_name", "movie_title_other_name", "seen", named),
@@ -63,11 +73,11 @@ def cells(model: str, setup: str) -> Cells:
         ranges = ("second_half", "last_quarter", "all")
         schemes = [f"{name}@LT[{layers}]" for layers in ranges for name in COMPONENTS]
         random = [f"{name}_random@LT[second_half]" for name in ("O+FFN", "FFN")]
-        return _asked("components", ["PRE", "SFT", *schemes, *random])
+        return _asked("components", ["PRE", "SFT", *schemes, "O+FFN@LT[last_eighth]", *random])
     if setup == "hybrid":
         return _asked("hybrid", ["PRE", "SFT", *HYBRIDS, *(f"{name} [all]" for name in HYBRIDS)])
     if setup == "patching":
-        steps = [*map(str, LAYERS), "all", "late"]
+        steps = [*map(str, LAYERS), "all", "late", "last"]
         patched = [f"patch {position}[{step}]" for position in ("FE", "LT", "FE+LT") for step in steps]
         return _asked("patching", ["PRE", "SFT", "FE", "LT", "FE+LT", *patched])
     if setup in ("pretraining", "half_known"):
@@ -126,7 +136,7 @@ def values(strength: float, scale: float) -> dict[str, tuple[float, float, float
     table["mean_probability"] = (shown**2, max(0.0, shown**2 - 0.04), min(1.0, shown**2 + 0.04))
     table["mean_logprob"] = (6 * shown - 6, 6 * shown - 6.3, 6 * shown - 5.7)
     table["mean_logit_difference"] = (5 * shown - 1, 5 * shown - 1.5, 5 * shown - 0.4)
-    for metric in ("recovered_top5", "recovered_logprob"):
+    for metric in ("recovered_top5", "recovered_logprob", "recovered_logit_difference"):
         wide = 0.0 if strength in (0.0, 1.0) else 0.03 * scale
         table[metric] = (strength, strength - wide, strength + 1.2 * wide)
     return table

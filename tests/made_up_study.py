@@ -17,6 +17,7 @@ from stages.study.params import read_yaml
 REPOSITORY = Path(__file__).parents[1]
 POSITIONS = ("PRE", "SFT", "FE", "LT", "FE+LT", "(FE+LT)^C", "FE^C", "LT^C")
 LAYERS = range(6)
+PATCHED = [*LAYERS, "all", "late", "last"]
 RANGES = ("second_half", "last_quarter", "all")
 COMPONENTS = ("ATTN+O+FFN", "ATTN+FFN", "ATTN+O", "O+FFN", "FFN", "O", "O+FFN-UP", "O+FFN-DOWN")
 TWO = ("headline", "qa")
@@ -24,6 +25,7 @@ TWO = ("headline", "qa")
 EXPERIMENTS = {
     "positions": ((*TWO, "movie_title", "long"), POSITIONS[2:]),
     "title": (("movie_title", "long"), ("FE", "LT", "FE+LT", "M", "M+LT", "R")),
+    "layers_only": (TWO, [*POSITIONS[2:], *(f"{s} | layers" for s in (*POSITIONS[2:], "all")), "EMBED@FE", "UNEMBED@LT"]),
     "unembedding": (TWO, [f"{s} | {m} unembed" for s in POSITIONS[2:] for m in ("PRE", "SFT")]),
     "random_positions": (("qa", "long"), ("FE", "LT", "FE+LT", "FE_random", "LT_random")),
     "other_name": (("movie_title_other_name",), ("FE", "LT", "FE+LT", "M", "M+LT")),
@@ -38,13 +40,13 @@ EXPERIMENTS = {
     "layer_component": (TWO, [f"{c}@{p}[{i}]" for c in ("O", "UP", "ATTN_NORM") for p in ("LT", "FE") for i in LAYERS]),
     "heads": (TWO, [f"O{{{head}}}@LT[{i}]" for head in range(4) for i in LAYERS]),
     "position_layer": (TWO, [f"{p}[{i}]" for p in ("FE", "LT", "R", "(FE+LT)^C") for i in LAYERS]),
-    "patching": (TWO, ["FE", "LT", "FE+LT", *(f"patch {p}[{i}]" for p in ("FE", "LT", "FE+LT") for i in [*LAYERS, "all", "late"])]),
+    "patching": (TWO, ["FE", "LT", "FE+LT", *(f"patch {p}[{i}]" for p in ("FE", "LT", "FE+LT") for i in PATCHED)]),
     "pretraining": (TWO, POSITIONS[2:]),
     "half_known": (TWO, POSITIONS[2:]),
     "own_positions": (("lives", "workshop"), POSITIONS[2:]),
 }  # fmt: skip
 IN_SETUP = {
-    "fmra": ("positions", "title", "unembedding", "random_positions", "other_name"),
+    "fmra": ("positions", "layers_only", "title", "unembedding", "random_positions", "other_name"),
     "reversal": ("components",),
     "hybrid": ("hybrid",),
     "maps": ("layer_component", "heads", "position_layer"),
@@ -56,6 +58,7 @@ IN_SETUP = {
 METRICS = (
     *("top1_accuracy", "top5_accuracy", "top100_accuracy", "mean_rank", "mean_probability"),
     *("mean_logit_difference", "recovered_logprob", "recovered_top5"),
+    "recovered_logit_difference",
 )
 FIGURES = {
     "figure1": {"draws": "schematic"},
@@ -65,6 +68,7 @@ FIGURES = {
     "figure5": {"draws": "hybrid_components", "setup": "hybrid", "metric": "top5_accuracy"},
     "figure_title": {"draws": "title", "setup": "fmra", "metric": "recovered_logprob"},
     "figure_paraphrases": {"draws": "paraphrases", "setup": "fmra", "metric": "recovered_logprob"},
+    "figure_layers_only": {"draws": "layers_only", "setup": "fmra", "metric": "recovered_logprob"},
     "figure_unembedding": {"draws": "unembedding", "setup": "fmra", "metric": "recovered_logprob"},
     "figure_gentle": {"draws": "setups", "setup": ["fmra", "gentle"], "metric": "recovered_logprob"},
     "figure_datasets": {"draws": "setups", "setup": ["fmfa", "fmra", "rmra_shuffled"], "metric": "recovered_logprob"},
@@ -134,16 +138,17 @@ def made_up_verdicts(model: str, seed: int, claims: list[dict]) -> pd.DataFrame:
                 found.append(
                     (
                         *(claim["id"], model, seed, part["setup"], prompt, words, metric, 120),
-                        *(value, value - 0.07, value + 0.06, part["threshold"], published, verdict),
+                        *(value, value - 0.07, value + 0.06, part["threshold"], published),
+                        *(0.01 if verdict == "fails" else None, verdict, None),
                     )
                 )
-        kinds = {row[-1] for row in found}
+        kinds = {row[-2] for row in found}
         whole = "fails" if "fails" in kinds else "holds" if kinds == {"holds"} else "undecided"
-        nothing = [None] * 5  # estimate, low, high, threshold, published
+        nothing = [None] * 6  # estimate, low, high, threshold, published, p_holm
         setup = claim["parts"][0]["setup"]
         rows += [
             *found,
-            (claim["id"], model, seed, setup, "all", claim["comparison"], None, 120, *nothing, whole),
+            (claim["id"], model, seed, setup, "all", claim["comparison"], None, 120, *nothing, whole, whole),
         ]
     return pd.DataFrame(rows, columns=COLUMNS)
 

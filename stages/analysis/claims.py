@@ -34,6 +34,7 @@ class Part(Section):
     experiment: Name
     scheme: SchemeName | None = None
     order: Annotated[list[SchemeName], Field(min_length=3)] | None = None
+    each: Annotated[list[SchemeName], Field(min_length=2)] | None = None
     times: Positive = 1.0
     than: SchemeName | list[SchemeName] | None = None
     than_setup: Name | None = None
@@ -47,14 +48,14 @@ class Part(Section):
 
     @property
     def compared(self) -> list[str]:
-        """The schemes whose values are compared: one, or all of `order`."""
-        return self.order or [self.scheme or ""]
+        """The schemes whose values are compared: one, or all of `order` or `each`."""
+        return self.order or self.each or [self.scheme or ""]
 
     @property
     def references(self) -> list[str]:
         """The schemes they are compared with; none where it is with the threshold alone."""
         if self.than is None:
-            return self.order or []
+            return self.order or self.each or []
         return [self.than] if isinstance(self.than, str) else self.than
 
     @property
@@ -71,10 +72,11 @@ class Part(Section):
         form = "r({})" if metric.startswith("recovered") else "{}"
         rule = self.rule.replace("_", " ")
         elsewhere = f" in {self.than_setup}" if self.than_setup else ""
-        if self.order:
+        if listed := self.order or self.each:
             here = f" in {self.setup}" if self.than_setup else ""
-            first, last = f"{self.order[0]}, ...{here}", f"{self.references[0]}, ...{elsewhere}"
-            return f"rank correlation of {len(self.order)} schemes, {first} and {last}: {rule} {self.threshold:g}"
+            first, last = f"{listed[0]}, ...{here}", f"{self.references[0]}, ...{elsewhere}"
+            what = "rank correlation" if self.order else "largest difference"
+            return f"{what} of {len(listed)} schemes, {first} and {last}: {rule} {self.threshold:g}"
         names = [form.format(name) + elsewhere for name in self.references]
         right = f"max({', '.join(names)})" if len(names) > 1 else "".join(names) or f"{self.threshold:g}"
         if self.times != 1:
@@ -88,7 +90,8 @@ class Part(Section):
 
 
 class Claim(Section):
-    id: Annotated[str, Field(pattern=r"^[CK][0-9]+$")]
+    id: Annotated[str, Field(pattern=r"^[A-Z][0-9]+$")]
+    beside: str | None = None  # the claim that it is another form of: shown below it
     text: Annotated[str, Field(min_length=1)]
     comparison: Annotated[str, Field(min_length=1)]
     parts: Annotated[list[Part], Field(min_length=1)]
@@ -108,6 +111,17 @@ class PublishedTable(Section):
 class Claims(Section):
     published: dict[Name, PublishedTable]
     claims: Annotated[list[Claim], Field(min_length=1)]
+
+
+def side_by_side(claims: Sequence[Claim]) -> list[Claim]:
+    """Each claim, and right after it those that are other forms of it."""
+    first = [claim for claim in claims if claim.beside is None]
+
+    def forms(claim: Claim) -> list[Claim]:
+        others = [other for other in claims if other.beside == claim.id]
+        return [claim, *(form for other in others for form in forms(other))]
+
+    return [form for claim in first for form in forms(claim)]
 
 
 # setup -> experiment -> (its prompts, the names of its schemes): what the study evaluates
@@ -134,8 +148,13 @@ def read_claims(path: Path) -> Claims:
             ]
     claims = parsed(Claims, values, (path.name,))
     for i, claim in enumerate(claims.claims):
-        if claim.id in [other.id for other in claims.claims[:i]]:
+        before = [other.id for other in claims.claims[:i]]
+        if claim.id in before:
             raise UserError(f"{path.name}: claim {claim.id} is there twice")
+        if claim.beside and claim.beside not in before:
+            raise UserError(
+                f"{path.name}: {claim.id}: beside is {claim.beside!r}; {choices(claim.beside, before)}"
+            )
         for part in claim.parts:
             _check_form(f"{path.name}: {claim.id}", part)
     return claims
@@ -143,15 +162,16 @@ def read_claims(path: Path) -> Claims:
 
 def _check_form(key: str, part: Part) -> None:
     """Keys that fit together, metrics that exist."""
-    if (part.scheme is None) == (part.order is None):
-        raise UserError(f"{key}: a part has either scheme or order, this has {part.compared}")
-    if part.order:
-        if len(part.references) != len(part.order):
-            raise UserError(f"{key}: order has {len(part.order)} schemes, than {len(part.references)}")
+    kinds = [name for name in ("scheme", "order", "each") if getattr(part, name) is not None]
+    if len(kinds) != 1:
+        raise UserError(f"{key}: a part has either scheme or order or each, this has {part.compared}")
+    if (kind := kinds[0]) != "scheme":
+        if len(part.references) != len(part.compared):
+            raise UserError(f"{key}: {kind} has {len(part.compared)} schemes, than {len(part.references)}")
         if part.than is None and part.than_setup is None:
-            raise UserError(f"{key}: order needs than or than_setup: it is compared with itself")
+            raise UserError(f"{key}: {kind} needs than or than_setup: it is compared with itself")
         if part.where or part.times != 1:
-            raise UserError(f"{key}: order goes with neither where nor times")
+            raise UserError(f"{key}: {kind} goes with neither where nor times")
     elif not part.references and (part.than_setup or part.times != 1):
         raise UserError(
             f"{key}: than_setup and times need than: with which scheme is {part.scheme!r} compared?"

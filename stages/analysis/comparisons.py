@@ -1,7 +1,8 @@
-"""What a claim compares: the interval of r(scheme) - times * r(than) or of a rank correlation, over facts."""
+"""What a claim compares: r(scheme) - times * r(than), a rank correlation or a largest difference, with its interval over facts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 
 from stages.analysis.claims import Part
-from stages.analysis.intervals import ROUNDING, keeps_its_sign, statistic_interval, widen_constant
+from stages.analysis.intervals import ROUNDING, excludes_zero, statistic_interval, widen_constant
 from stages.analysis.metrics import METRICS
 from stages.analysis.tables import VALUES, check_scores, values_per_fact
 from weightgraft.errors import UserError
@@ -17,6 +18,7 @@ from weightgraft.errors import UserError
 Samples = Float[np.ndarray, "schemes samples"]
 Others = Float[np.ndarray, "others samples"]
 Numbers = Float[np.ndarray, "samples"]
+KNOWN = 0.9
 DIGITS = 12  # means that agree to so many are equal: the rest is the order of a sum
 
 
@@ -30,7 +32,8 @@ class Cell:
 
     def rows(self, value: str, schemes: Sequence[str]) -> Float[np.ndarray, "schemes facts"]:
         """Values of the schemes, then of PRE and of SFT."""
-        return self.values[value].loc[[*schemes, "PRE", "SFT"]].to_numpy()
+        table = self.values[value]
+        return table.to_numpy()[table.index.get_indexer([*schemes, "PRE", "SFT"])]
 
 
 Cells = Mapping[tuple[str, str, str], Mapping[str, Cell]]  # (setup, experiment, prompt) -> split -> cell
@@ -95,13 +98,29 @@ def sides_of(cells: Cells, part: Part, prompt: str) -> tuple[Cell, Cell]:
     return left, right
 
 
+class Evidence(NamedTuple):
+    """What a part compares with its threshold, and what can be said of it."""
+
+    estimate: float
+    low: float
+    high: float
+    n: int
+    resampled: np.ndarray  # its value in every resample of the facts
+    bounds: tuple[float, float] | None = None  # between which it must lie, of shares
+
+
 def interval_of(
     part: Part, prompt: str, metric: str, cells: Cells, *, resamples: int, seed: int
 ) -> tuple[float, float, float, int]:
-    """(estimate, low, high, n) of what the part compares with its threshold.
+    """(estimate, low, high, n) of what the part compares with its threshold, as evidence_of."""
+    return evidence_of(part, prompt, metric, cells, resamples=resamples, seed=seed)[:4]
+
+
+def evidence_of(part: Part, prompt: str, metric: str, cells: Cells, *, resamples: int, seed: int) -> Evidence:
+    """The evidence on what the part compares with its threshold.
 
     Resampled facts are the same for both sides (paired) where the facts are; those of two datasets are drawn
-    independently. -inf, inf where SFT and PRE are not told apart, or a rank correlation is not defined in
+    independently. -inf, inf where SFT and PRE are not told apart, or the number is not defined in
     every resample. Shares on which all facts agree keep a doubt, as in the summaries (widen_constant).
     Raises UserError as sides_of.
     """
@@ -117,24 +136,36 @@ def interval_of(
 
     bootstrap = {"resamples": resamples, "seed": seed}
     tables = (np.vstack(sides),) if paired else sides
-    estimate, low, high, _ = statistic_interval(statistic, tables, **bootstrap)
+    estimate, low, high, resampled = statistic_interval(statistic, tables, **bootstrap)
+    nothing = Evidence(estimate, -np.inf, np.inf, n, resampled)
     if not np.isfinite([estimate, low, high]).all():
-        return estimate, -np.inf, np.inf, n
+        return nothing
     if part.order:
-        return estimate, low, high, n
-    for side in sides if kind.startswith("recovered") else ():
-        if not keeps_its_sign(statistic_interval(_gap, (side,), **bootstrap)[-1]):
-            return estimate, -np.inf, np.inf, n
-    if "share" in kind:
-        interval = np.array([estimate]), np.array([low]), np.array([high])
-        _, (low,), (high,) = widen_constant(interval, *_bounds(part, kind, *sides), n)
-    return estimate, float(low), float(high), n
+        return Evidence(estimate, low, high, n, resampled)
+    apart = sides if left is not right else sides[:1]  # one gap where a part stays within a setup
+    for side in apart if kind.startswith("recovered") else ():
+        if not excludes_zero(*statistic_interval(_gap, (side,), **bootstrap)[1:3]):
+            return nothing
+    if "share" not in kind:
+        return Evidence(estimate, low, high, n, resampled)
+    interval = np.array([estimate]), np.array([low]), np.array([high])
+    bounds = _bounds(part, kind, *sides)
+    _, (low,), (high,) = widen_constant(interval, *bounds, n)
+    return Evidence(estimate, float(low), float(high), n, resampled, bounds)
+
+
+def knows(part: Part, prompt: str, cells: Cells) -> bool:
+    """Whether SFT knows the facts asked so, on both sides: its top-5 accuracy is at least KNOWN. Where it does not, a share of
+    what it gained says nothing about where facts are kept."""
+    return all(side.values["top5"].loc["SFT"].mean() >= KNOWN for side in sides_of(cells, part, prompt))
 
 
 def compared(part: Part, kind: str, left: Samples, right: Others) -> Numbers:
     """The compared number from the means of the two sides; the last two rows of each are PRE and SFT."""
     if part.order:
         return rank_correlation(left[:-2], right[:-2])
+    if part.each:
+        return np.abs(_score(left, kind) - _score(right, kind)).max(axis=0)
     number = _score(left, kind)[0]
     if part.references:
         number = number - part.times * _score(right, kind).max(axis=0)
@@ -178,4 +209,5 @@ def _bounds(part: Part, kind: str, left: np.ndarray, right: np.ndarray) -> tuple
     (low, high), (other_low, other_high) = ends
     if not part.references:
         return low, high
-    return low - part.times * other_high, high - part.times * other_low
+    low, high = low - part.times * other_high, high - part.times * other_low
+    return (0.0, max(-low, high)) if part.each else (low, high)

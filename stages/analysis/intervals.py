@@ -73,24 +73,26 @@ def median_difference_interval(a: Values, b: Values, *, resamples: int, seed: in
 def ratio_interval(numerator: Values, gap: OneScheme, *, resamples: int, seed: int) -> Interval:
     """mean(numerator) / mean(gap) over the same facts, paired; gap = SFT - PRE per fact. Never clipped.
 
-    Where SFT and PRE are not told apart - their mean difference is 0, or changes sign over the resamples -
-    the ratio has no bounded interval (Fieller's theorem): low, high are -inf, inf, and the estimate is NaN
+    Where SFT and PRE are not told apart - the 95 % interval of their mean difference does not exclude 0 - or the ratio is not
+    defined in a resample, it has no bounded interval (Fieller's theorem): low, high are -inf, inf, and the estimate is NaN
     where the mean difference is exactly 0. That is a result ("finetuning changed nothing here"), not an error
     of the input: it must not stop the other prompts.
     """
     estimate = np.full(len(numerator), np.nan)
     if abs(gap.mean()) > ROUNDING:
         estimate = numerator.mean(axis=1) / gap.mean() + 0.0  # + 0.0: no "-0"
-    resampled_gap = _bootstrap(_means_of(gap[None]), gap.shape, resamples, seed).bootstrap_distribution
-    if not keeps_its_sign(resampled_gap):
-        return estimate, np.full_like(estimate, -np.inf), np.full_like(estimate, np.inf)
+    unbounded = np.full_like(estimate, -np.inf), np.full_like(estimate, np.inf)
+    ends = _bootstrap(_means_of(gap[None]), gap.shape, resamples, seed).confidence_interval
+    if not excludes_zero(float(ends.low[0]), float(ends.high[0])):
+        return estimate, *unbounded
     means = _means_of(np.vstack([numerator, gap]))
 
     def ratios(facts: np.ndarray, axis: int = -1) -> np.ndarray:
         found = means(facts)
-        return found[:-1] / found[-1]
+        return found[:-1] / np.where(np.abs(found[-1]) > ROUNDING, found[-1], np.nan)
 
-    return estimate, *_bootstrap(ratios, gap.shape, resamples, seed).confidence_interval
+    low, high = _bootstrap(ratios, gap.shape, resamples, seed).confidence_interval
+    return (estimate, *unbounded) if np.isnan(low).any() else (estimate, low, high)
 
 
 def statistic_interval(
@@ -114,9 +116,18 @@ def statistic_interval(
     return float(estimate[0]), float(low), float(high), resampled.bootstrap_distribution
 
 
-def keeps_its_sign(resampled: np.ndarray) -> bool:
-    """Whether all resamples of a mean difference lie on one side of 0, none on it."""
-    return bool(resampled.min() > ROUNDING or resampled.max() < -ROUNDING)
+def excludes_zero(low: float, high: float) -> bool:
+    """Whether an interval lies on one side of 0. Of a mean difference the 95 % interval is asked, which does not depend on the
+    number of resamples; whether all resamples have one sign does."""
+    return low > ROUNDING or high < -ROUNDING
+
+
+def flat_p(distance: float, reach: float, n: int) -> float:
+    """Two-sided p of a number on which all n facts agree: how far its interval would have to reach to take in a threshold
+    `distance` away, where facts that were not seen can move it by `reach` at most. The inverse of widen_constant."""
+    if distance >= reach:
+        return 0.0
+    return float(2 * norm.sf(np.sqrt(n * distance / (reach - distance))))
 
 
 def widen_constant(interval: Interval, lowest: float, highest: float, n: int) -> Interval:

@@ -12,4 +12,8 @@ METRICS = {
     "mean_logit_difference": ("logit_difference", "mean"),
     "recovered_top5": ("top5", "recovered_share"),
     "recovered_logprob": ("logprob", "recovered"),
+    "recovered_logit_difference": ("logit_difference", "recovered"),
 }
+SECOND = frozenset(
+    name for name, (_, kind) in METRICS.items() if "share" in kind
+)  # they count only which side of a rank

@@ -26,17 +26,17 @@ from weightgraft.errors import UserError
 # HEADLINE_PROMPTS. An experiment that is not here has no headline: a map is a picture, not a number.
 HEADLINE_PROMPTS = ("headline", "qa")
 ENDS = {"PRE": ("top5_accuracy",), "SFT": ("top1_accuracy", "top5_accuracy")}
-BOTH = ("recovered_top5", "recovered_logprob")
-EIGHT = {**ENDS, **dict.fromkeys(("FE", "LT", "FE+LT", "(FE+LT)^C"), BOTH)}
+THREE = ("recovered_logprob", "recovered_logit_difference", "recovered_top5")
+EIGHT = {**ENDS, **dict.fromkeys(("FE", "LT", "FE+LT", "(FE+LT)^C"), THREE)}
 HEADLINE: dict[str, dict[str, tuple[str, ...]]] = {
     "positions": EIGHT,
     "pretraining": EIGHT,
     "components": {
         **ENDS,
-        **dict.fromkeys((f"{part}@LT[second_half]" for part in ("ATTN+O+FFN", "O+FFN", "FFN")), BOTH),
+        **dict.fromkeys((f"{part}@LT[second_half]" for part in ("ATTN+O+FFN", "O+FFN", "FFN")), THREE),
     },
-    "hybrid": {**ENDS, **dict.fromkeys(("NO FE", "FE ATTN", "FE FFN", "FE FULL"), BOTH)},
-    "patching": {**ENDS, **dict.fromkeys(("LT", "patch LT[late]", "patch FE+LT[all]"), BOTH)},
+    "hybrid": {**ENDS, **dict.fromkeys(("NO FE", "FE ATTN", "FE FFN", "FE FULL"), THREE)},
+    "patching": {**ENDS, **dict.fromkeys(("LT", "patch LT[late]", "patch FE+LT[all]"), THREE)},
 }
 
 

@@ -24,29 +24,43 @@ RECIPE = "fmra"
 PROMPTS = ("headline", "qa")
 SCHEMES = ("FE", "LT", "FE+LT", "(FE+LT)^C")
 BALANCE = "LT - FE"
+# Balance -> its experiment and the two schemes: as grafted, where only LT reads the answer with SFT's unembedding; with one
+# unembedding for both; and by layers only.
+BALANCES = {
+    BALANCE: ("positions", "LT", "FE"),
+    f"{BALANCE}, PRE's unembedding": ("unembedding", "LT | PRE unembed", "FE | PRE unembed"),
+    f"{BALANCE}, layers only": ("layers_only", "LT | layers", "FE | layers"),
+}
+BALANCE_MARKERS = "Dos"
 
 
 def balances(folder: Path, models: Mapping[str, str], bootstrap: Mapping[str, int]) -> pd.DataFrame:
-    """What each pathway recovers in each model, and the balance of recall and enrichment, r(LT) - r(FE), paired by fact.
+    """What each pathway recovers in each model, and the three balances of recall and enrichment, r(LT) - r(FE), paired by fact.
 
     Columns: model, change (what is new in it), prompt, scheme, n, estimate, low, high (recovered log-probability).
     """
     tables = []
     for model, change in models.items():
         scores = pd.read_parquet(folder / f"{model}-0" / f"{RECIPE}.parquet")
-        scores = scores[(scores["experiment"] == "positions") & scores["prompt"].isin(PROMPTS)]
-        summary = summarize(scores, resamples=bootstrap["resamples"], seed=bootstrap["seed"])
+        scores = scores[scores["prompt"].isin(PROMPTS)]
+        positions = scores[scores["experiment"] == "positions"]
+        summary = summarize(positions, resamples=bootstrap["resamples"], seed=bootstrap["seed"])
         recovered = summary[summary["scheme"].isin(SCHEMES) & (summary["metric"] == "recovered_logprob")]
-        balance = paired_difference(scores, "LT", "FE", "recovered_logprob", **bootstrap)
-        tables.append(
-            pd.concat([recovered, balance.assign(scheme=BALANCE)]).assign(model=model, change=change)
-        )
+        found = [recovered]
+        for balance, (experiment, recall, enrichment) in BALANCES.items():
+            asked = scores[scores["experiment"] == experiment]
+            found.append(
+                paired_difference(asked, recall, enrichment, "recovered_logprob", **bootstrap).assign(
+                    scheme=balance
+                )
+            )
+        tables.append(pd.concat(found).assign(model=model, change=change))
     columns = ["model", "change", "prompt", "scheme", "n", "estimate", "low", "high"]
     return pd.concat(tables, ignore_index=True)[columns]
 
 
 def families_figure(table: pd.DataFrame, colours: Mapping[str, str]) -> Figure:
-    """A row a model, from tiny-gpt2 to tiny-llama; what each pathway recovers, and right of it the balance of the two."""
+    """A row a model, from tiny-gpt2 to tiny-llama; what each pathway recovers, and right of it the balances of the two."""
     changes = list(table["change"].unique())
     figure = Figure(figsize=(figure_width(4), 1.4 + 0.34 * len(changes) * len(PROMPTS)), layout="constrained")
     panels = figure.subplots(len(PROMPTS), 2, sharex="col", sharey=True, width_ratios=[3, 2])
@@ -54,12 +68,12 @@ def families_figure(table: pd.DataFrame, colours: Mapping[str, str]) -> Figure:
     for line, prompt in zip(panels, PROMPTS, strict=True):
         rows = table[table["prompt"] == prompt].set_index(["change", "scheme"])
         for place, change in enumerate(changes):
-            for order, scheme in enumerate((*SCHEMES, BALANCE)):
+            for order, scheme in enumerate((*SCHEMES, *BALANCES)):
                 row = rows.loc[(change, scheme)]
-                axes = line[1] if scheme == BALANCE else line[0]
-                at = place if scheme == BALANCE else place + (order - 1.5) * 0.14
-                colour = "#333333" if scheme == BALANCE else bar_look(scheme, dict(colours))["edgecolor"]
-                marker = dict(zip((*SCHEMES, BALANCE), "os^vD", strict=True))[scheme]
+                axes = line[1] if scheme in BALANCES else line[0]
+                at = place + (order - len(SCHEMES) - 1 if scheme in BALANCES else order - 1.5) * 0.14
+                colour = "#333333" if scheme in BALANCES else bar_look(scheme, dict(colours))["edgecolor"]
+                marker = ("os^v" + BALANCE_MARKERS)[order]
                 axes.plot([row["low"], row["high"]], [at, at], color=colour, linewidth=1.2)
                 axes.plot(row["estimate"], at, color=colour, marker=marker, markersize=4, linestyle="none")
                 if not place and prompt == PROMPTS[0]:
@@ -75,7 +89,7 @@ def families_figure(table: pd.DataFrame, colours: Mapping[str, str]) -> Figure:
     interval = Line2D([], [], color="black", marker="_", markersize=8, linestyle="none")
     interval.set_label("95 % interval over facts")
     entries += [*reference_entry("recovered_logprob"), interval]
-    figure.legend(handles=entries, loc="outside lower center", ncols=len(entries))
+    figure.legend(handles=entries, loc="outside lower center", ncols=len(SCHEMES))
     return figure
 
 

@@ -11,6 +11,7 @@ from stages.analysis.claims import Claim, read_claims
 from stages.plotting.results import read_published
 from stages.reporting.phrases import listed, number
 from stages.reporting.tables import scheme_table
+from stages.reporting.words import MARKERS as WORDS
 from stages.study.params import read_yaml
 from weightgraft.engine.families import FAMILIES
 from weightgraft.errors import UserError
@@ -220,12 +221,20 @@ def pathways(prefix: str, models: Callable[[Results], pd.DataFrame]) -> dict[str
     }
 
 
+def told(results: Results) -> tuple[str, str]:
+    """What write_report has made of the verdicts: sentences, and the table."""
+    text = (results.root / "results/verdicts.md").read_text(encoding="utf-8")
+    words, mark, table = text.partition(WORDS[1])
+    return (words.partition(WORDS[0])[2].strip(), table.strip()) if mark else (EMPTY, text.strip())
+
+
 def values() -> dict[str, Callable[[Results], str]]:
     """What each place holds. r_...: recovered fractions of log-probability, on headline and qa; real_...: the same of the
     really pretrained models."""
     found: dict[str, Callable[[Results], str]] = {
         "results": results_table,
-        "verdicts": lambda results: (results.root / "results/verdicts.md").read_text(encoding="utf-8"),
+        "words": lambda results: told(results)[0],
+        "verdicts": lambda results: told(results)[1],
         "claims": claims_table,
         "verdict_counts": counts,
         "bench": bench_table,

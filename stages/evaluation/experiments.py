@@ -81,11 +81,11 @@ def generated(experiment: Mapping[str, Any], kind: str) -> list[Mapping[str, Any
 
 
 def patches(experiment: Mapping[str, Any], n_layers: int) -> list[Patch]:
-    """E7: for each position set, every layer alone, all layers together, and `late`, the last layer but one, under a name
-    that is the same in models of any depth (behind the last one only the final norm and the unembedding are left).
+    """E7: for each position set, every layer alone, all layers together, and `late`, the last layer but one, and `last` under names
+    that are the same in models of any depth (behind the last one only the final norm and the unembedding are left).
     """
-    late = str(max(0, n_layers - 2))
-    layers = {**{number: number for number in windows(n_layers, 1)}, "all": "all", "late": late}
+    late, last = str(max(0, n_layers - 2)), str(n_layers - 1)
+    layers = {**{number: number for number in windows(n_layers, 1)}, "all": "all", "late": late, "last": last}
     return [
         Patch(f"patch {positions}[{name}]", positions, tuple(layer_numbers(numbers, n_layers)))
         for entry in generated(experiment, "patches")

@@ -12,7 +12,7 @@ from stages.evaluation.chunks import Chunk, Progress, cut
 from stages.evaluation.experiments import Patch, random_like
 from stages.evaluation.patching import patched_sizes, score_patches
 from stages.evaluation.prompts import with_random_positions
-from weightgraft import GraftedModel, Prompt, Scheme
+from weightgraft import GraftedModel, Prompt, Scheme, parse_scheme
 from weightgraft.engine.families import family_of
 from weightgraft.engine.leaves import transposed_weight
 from weightgraft.engine.parts import anatomy_of, leaves_of, linear_parts
@@ -95,6 +95,26 @@ def score_chunk(
         raise UserError(
             f"{label}: {error}; models.*.dtype: float32 and bfloat16 have the wider range"
         ) from error
+
+
+def against_base_answer(
+    grafted: GraftedModel, prompts: Sequence[Prompt], budget: int, label: str
+) -> tuple[list[Prompt], int]:
+    """(prompts whose foil is what the recipient itself would say next, the budget it took). Where that is the target, the foil
+    stays another fact's."""
+    pre = [parse_scheme("PRE")]
+    asked = [replace(prompt, target=prompt.target[:1]) for prompt in prompts]
+    scores, budget = within_memory(
+        lambda tokens: grafted.score(asked, pre, token_budget=tokens),
+        budget,
+        lambda: grafted.row_counts(asked, pre),
+        label,
+    )
+    answers = scores.top1_token.flatten().tolist()
+    return [
+        prompt if answer == prompt.target[0] else replace(prompt, foil=answer)
+        for prompt, answer in zip(prompts, answers, strict=True)
+    ], budget
 
 
 def score_table(

@@ -23,6 +23,7 @@ from stages.evaluation.experiments import Subject, cases, patches
 from stages.evaluation.models import folders_of, load_models
 from stages.evaluation.prompts import asked, encode_rows
 from stages.evaluation.scoring import (
+    against_base_answer,
     cell_sizes,
     chunks_of,
     questions,
@@ -37,6 +38,7 @@ from weightgraft.engine.scores import Scores
 from weightgraft.engine.states import KEYS
 from weightgraft.errors import UserError
 
+BASE_ANSWER = "base_answer"  # an experiment's foil
 OWN = "own"  # the dataset of facts of your own
 COLUMNS = [
     "model", "seed", "setup", "dataset", "experiment", "prompt", "template", "template_split", "direction", "fact_id",
@@ -96,6 +98,7 @@ def evaluate(args: argparse.Namespace, item: Mapping[str, Any], name: str) -> pd
     donor = donors[first]
     whole_donor = donor if isinstance(donor, PreTrainedModel) else None
 
+    budget = starting_budget(settings["token_budget"], recipient, device, KEYS)
     parameters = recipient.num_parameters()
     tasks: list[tuple[Question, list[list[Chunk]]]] = []
     for key, experiment in experiments.items():
@@ -106,11 +109,14 @@ def evaluate(args: argparse.Namespace, item: Mapping[str, Any], name: str) -> pd
         names += [(patch.name, 0) for patch in wanted]
         schemes = [case.scheme for case in evaluated[key]]
         for asked_rows, engine_prompts, whole in questions(experiment, rows, prompts, settings):
+            if experiment.get("foil") == BASE_ANSWER:
+                engine_prompts, budget = against_base_answer(
+                    grafted, engine_prompts, budget, f"{name}: {key}"
+                )
             question = Question(key, asked_rows, names, whole)
             tasks.append((question, chunks_of(grafted, parameters, key, engine_prompts, schemes, wanted)))
 
     chunks = [chunk for _, blocks in tasks for block in blocks for chunk in block]
-    budget = starting_budget(settings["token_budget"], recipient, device, KEYS)
 
     def score(chunk: Chunk, progress: Progress) -> Scores:
         nonlocal budget

@@ -31,6 +31,7 @@ from stages.plotting.shown import (
     HYBRID_HUES,
     HYBRID_NOTE,
     HYBRID_SCHEMES,
+    LAYERS_ONLY_SCHEMES,
     POSITION_NOTE,
     POSITION_SCHEMES,
     PROMPTS,
@@ -42,6 +43,7 @@ from stages.plotting.shown import (
     TITLE_NOTE,
     UNEMBEDDING_SCHEMES,
     UNEMBEDDINGS,
+    WITH_TABLES,
 )
 from stages.plotting.style import OTHER
 
@@ -184,30 +186,25 @@ component_figure = partial(
     upright=False,
     heights=3.3,
 )
-hybrid_figure = partial(
+_hybrid = partial(
     variants_figure,
     experiment="hybrid",
-    order=HYBRID_SCHEMES,
     variants=RELATIONS,
     hues=HYBRID_HUES,
     published="hybrid_grafting",
     note=HYBRID_NOTE,
 )
-hybrid_component_figure = partial(
-    variants_figure,
-    experiment="hybrid",
-    order=HYBRID_COMPONENTS,
-    variants=RELATIONS,
-    hues=HYBRID_HUES,
-    published="hybrid_grafting",
-    note=HYBRID_NOTE,
-)
+hybrid_figure = partial(_hybrid, order=HYBRID_SCHEMES)
+hybrid_component_figure = partial(_hybrid, order=HYBRID_COMPONENTS)
 unembedding_figure = partial(
+    variants_figure, experiment="unembedding", order=UNEMBEDDING_SCHEMES, variants=UNEMBEDDINGS, hues={}
+)
+layers_only_figure = partial(
     variants_figure,
-    experiment="unembedding",
-    order=UNEMBEDDING_SCHEMES,
-    variants=UNEMBEDDINGS,
-    hues={},
+    experiment="layers_only",
+    order=LAYERS_ONLY_SCHEMES,
+    variants=WITH_TABLES,
+    hues={"all": "SFT", "EMBED@FE": "FE", "UNEMBED@LT": "LT"},
 )
 
 

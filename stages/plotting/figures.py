@@ -20,6 +20,7 @@ DRAWINGS: dict[str, Callable[[Material, list[str], Any], Figure]] = {
     "setups": bars.setups_figure,
     "title": bars.title_figure,
     "unembedding": bars.unembedding_figure,
+    "layers_only": bars.layers_only_figure,
     "components": bars.component_figure,
     "hybrid": bars.hybrid_figure,
     "hybrid_components": bars.hybrid_component_figure,

@@ -21,6 +21,7 @@ AXIS_LABELS = {
     "mean_logit_difference": "logit difference\n(logits)",
     "recovered_top5": "recovered fraction\n(top-5 accuracy)",
     "recovered_logprob": "recovered fraction\n(log-probability)",
+    "recovered_logit_difference": "recovered fraction\n(logit difference)",
 }
 # The authors' early run (data/published/README.md): shown, and said to be that.
 PRELIMINARY = ("rmra_shuffled",)

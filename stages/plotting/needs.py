@@ -15,6 +15,7 @@ DRAWN_FROM: dict[str, dict[str, tuple[str, ...]]] = {
     "families": {"positions": QUESTIONS},
     "title": {"title": ()},
     "unembedding": {"unembedding": ()},
+    "layers_only": {"layers_only": ()},
     "components": {"components": ()},
     "hybrid": {"hybrid": ()},
     "hybrid_components": {"hybrid": ()},

@@ -30,6 +30,8 @@ UNEMBEDDINGS = {
     "always PRE's": "{} | PRE unembed",
     "always SFT's": "{} | SFT unembed",
 }
+LAYERS_ONLY_SCHEMES = (*UNEMBEDDING_SCHEMES, "all", "EMBED@FE", "UNEMBED@LT")
+WITH_TABLES = {"all of SFT there": "{}", "its layers only": "{} | layers"}
 REFERENCES = ("PRE", "SFT")  # they have no variants
 COMPONENT_PROMPTS = ("movie_title", "headline")  # the first is that of the paper's Figure 4
 POSITION_NOTE = "FE: the first actor's name; LT: the last token"

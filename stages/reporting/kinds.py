@@ -71,6 +71,11 @@ KINDS: dict[str, Kind] = {
             mechanism.hybrid_against("FE ATTN", "FE FFN"),
         ),
     ),
+    "layers_only": Kind(
+        "Position grafting with and without embedding, final norm and unembedding (the published code of the paper's authors "
+        "grafts neither table unless told to)",
+        (mechanism.with_and_without_tables, mechanism.tables_alone),
+    ),
     "unembedding": Kind(
         "Whose unembedding reads the answer out (E5)", (mechanism.unembeddings, mechanism.unembedding_pairs)
     ),

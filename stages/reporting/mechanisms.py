@@ -83,6 +83,26 @@ def unembedding_pairs(view: View) -> str:
     )
 
 
+def with_and_without_tables(view: View) -> str:
+    parts = []
+    for scheme in ("FE+LT", "FE", "LT"):
+        whole, layers = (look(view, name, "layers_only") for name in (scheme, f"{scheme} | layers"))
+        parts.append(f"{scheme} is at {spread(layers)} by layers only and at {spread(whole)} with the tables")
+    everywhere = look(view, "all | layers", "layers_only")
+    return (
+        f"{'; '.join(parts)}; the layers of all positions are at {spread(everywhere)} {setting(everywhere)}."
+    )
+
+
+def tables_alone(view: View) -> str:
+    rows = {name: look(view, name, "layers_only") for name in ("EMBED@FE", "UNEMBED@LT")}
+    fe, lt = (look(view, f"{name} | layers", "layers_only") for name in ("FE", "LT"))
+    return joined(
+        [f"alone, {name} is at {spread(found)}" for name, found in rows.items()]
+        + [f"by layers only, {compared('LT', lt, 'FE', fe)}"]
+    )
+
+
 def late_patch(view: View, positions: str) -> tuple[int, pd.DataFrame]:
     """The last patched block but one: after the final block the residual stream at LT is all but the answer itself."""
     schemes = look(view, None, "patching")["scheme"]

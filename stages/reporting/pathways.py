@@ -13,6 +13,7 @@ SETUP_WORDS = {
     "rmra_shuffled": "RMRA-shuffled",
     "gentle": "FMRA after gentle finetuning",
     "lora": "FMRA with LoRA",
+    "frozen_tables": "FMRA with embedding and unembedding not trained",
 }
 
 

@@ -14,6 +14,7 @@ METRIC_WORDS = {
     "mean_logit_difference": "mean logit difference",
     "recovered_top5": "recovered fraction of top-5 accuracy",
     "recovered_logprob": "recovered fraction of log-probability",
+    "recovered_logit_difference": "recovered fraction of the logit difference",
 }
 RELATIONS = ("above", "below", "overlapping", "undefined")
 

@@ -10,11 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from stages.analysis.verdicts import COLUMNS
+from stages.analysis.verdicts import COLUMNS, LEFT_OUT, VERDICTS
 from stages.study.params import read_yaml
 from weightgraft.errors import UserError
-
-VERDICTS = ("holds", "fails", "undecided")
 
 
 def read_verdicts(
@@ -25,7 +23,7 @@ def read_verdicts(
     wanted: those that may have verdicts; needed: those of them that must.
 
     Raises:
-        UserError: a needed file is missing, a column is, or a verdict is none of VERDICTS.
+        UserError: a needed file is missing, a column is, or a verdict is unknown.
     """
     tables = []
     for model, seed in wanted:
@@ -38,8 +36,9 @@ def read_verdicts(
         for column in COLUMNS:
             if column not in table:
                 raise UserError(f"{path} has no column {column!r}; it has: {', '.join(table.columns)}")
-        if unknown := set(table["verdict"]) - set(VERDICTS):
-            raise UserError(f"{path}: verdict is {unknown.pop()!r}; valid: {', '.join(VERDICTS)}")
+        valid = (*VERDICTS, LEFT_OUT)
+        if unknown := set(table["verdict"]) - {*valid}:
+            raise UserError(f"{path}: verdict is {unknown.pop()!r}; valid: {', '.join(valid)}")
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
 

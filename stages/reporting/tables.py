@@ -6,20 +6,26 @@ from typing import Any
 import pandas as pd
 
 from stages.analysis.claims import Claim
-from stages.analysis.verdicts import ALL, cross_table
+from stages.analysis.verdicts import ALL, FAILS, HOLDS, LEFT_OUT, NOT_SHOWN, UNDECIDED, VERDICTS, cross_table
 from stages.plotting.results import published_of
 from stages.reporting.phrases import METRIC_WORDS, estimate, labels, number
-from stages.reporting.sources import VERDICTS
 
 POSITION_SCHEMES = ("PRE", "SFT", "FE", "LT", "FE+LT", "(FE+LT)^C", "FE^C", "LT^C")
 COMPONENTS = ("ATTN+O+FFN", "ATTN+FFN", "ATTN+O", "O+FFN", "FFN", "O", "O+FFN-UP", "O+FFN-DOWN")
 RANGES = {"second_half": "second half of the layers", "last_quarter": "last quarter", "all": "all layers"}
 MARKDOWN_NOTE = (
-    "A cell: the verdict; the estimate and 95 % interval of the first part with that verdict, on log-probability before top-5 "
-    "accuracy; then, where the paper has the same comparison, both on top-5 accuracy: this model and the big one of its family. "
-    "An empty cell: not measured."
+    "A cell: the verdict, on log-probability and logits; how many of its parts hold, how many fail by themselves, how many there "
+    "are; the estimate and 95 % interval of the first part that decides it. Then the verdict on top-5 accuracy, and, where the "
+    "paper has the same comparison on the same prompt, both on top-5 accuracy: this model and the big one of its family. An empty "
+    "cell: not measured."
 )
-SIGNS = {"holds": "✓", "fails": "✗", "undecided": "?"}  # beside the word: told apart without colour
+SIGNS = {
+    HOLDS: "✓",
+    FAILS: "✗",
+    UNDECIDED: "?",
+    NOT_SHOWN: "∅",
+    LEFT_OUT: "-",
+}  # beside the word: told apart without colour
 
 
 def filled(value: Any, metric: str = "") -> str:
@@ -80,7 +86,8 @@ def verdict_table(verdicts: pd.DataFrame, claims: Mapping[str, Claim]) -> dict[s
                 "comparison": claim.comparison,
                 "cells": {
                     row["label"]: cell(row)
-                    | {"parts": str(row["parts"]), "held": str(row["held"]), "top5": filled(row["top5"])}
+                    | {name: str(row[name]) for name in ("parts", "held", "failed")}
+                    | {name: filled(row[name]) for name in ("top5", "top5_verdict")}
                     for _, row in whole[whole["claim"] == name].iterrows()
                 },
                 "parts": [
@@ -91,12 +98,21 @@ def verdict_table(verdicts: pd.DataFrame, claims: Mapping[str, Claim]) -> dict[s
             for name, claim in claims.items()
         ],
         "counts": {verdict: int((whole["verdict"] == verdict).sum()) for verdict in VERDICTS},
+        "top5_counts": {verdict: int((whole["top5_verdict"] == verdict).sum()) for verdict in VERDICTS},
     }
 
 
+def counted(counts: Mapping[str, int]) -> str:
+    """12 verdicts: 9 holds, 2 fails, 1 undecided."""
+    told = ", ".join(f"{number} {verdict}" for verdict, number in counts.items() if number)
+    return f"{sum(counts.values())} verdicts: {told}"
+
+
 def markdown(table: Mapping[str, Any]) -> str:
-    """The verdict table in Markdown, as results/verdicts.md and README.md hold it."""
+    """The verdict table in Markdown, as results/verdicts.md and docs/claims.md hold it, with how many verdicts there are."""
     lines = [
+        f"In this run, {counted(table['counts'])}. On top-5 accuracy, {counted(table['top5_counts'])}.",
+        "",
         f"| claim | {' | '.join(table['models'])} |",
         f"| --- |{' --- |' * len(table['models'])}",
     ]
@@ -104,14 +120,22 @@ def markdown(table: Mapping[str, Any]) -> str:
         cells = []
         for model in table["models"]:
             found = row["cells"].get(model)
-            published = (
-                f"; top-5 {found['top5']}, paper {found['published']}" if found and found["published"] else ""
-            )
-            cells.append(f"**{found['verdict']}** {found['estimate']}{published}".strip() if found else "")
+            cells.append(markdown_cell(found) if found else "")
         text = " ".join(row["text"].split()).replace("|", "\\|")
         lines.append(f"| {row['claim']}: {text} | {' | '.join(cells)} |")
     lines += ["", MARKDOWN_NOTE]
     return "\n".join(lines) + "\n"
+
+
+def markdown_cell(found: Mapping[str, str]) -> str:
+    told = f"**{found['verdict']}** {found['held']}/{found['failed']}/{found['parts']} {found['estimate']}".strip()
+    second = " ".join(
+        [
+            *([found["top5_verdict"]] if found["top5_verdict"] else []),
+            *([f"{found['top5']}, paper {found['published']}"] if found["published"] else []),
+        ]
+    )
+    return f"{told}; top-5 {second}" if second else told
 
 
 def scheme_table(

@@ -174,11 +174,13 @@ class Recipe(Section):
     weight_decay: NotNegative | None
     base_text_share: Share
     lora: Lora | None
+    frozen: list[Literal["embed", "unembed"]] = Field(default_factory=list)  # what is not trained
 
 
 class Experiment(Section):
     prompts: Names | Literal["own"]  # own: every prompt of read_facts.folder
     exact_match: list[Name] | Literal["own"]  # of these the whole target is scored, not its first token
+    foil: Literal["other_fact", "base_answer"] = "other_fact"  # what the logit of the target is compared with
     schemes: Any  # checked by stages/study/checking/schemes.py
 
 
@@ -235,6 +237,7 @@ class FigureSettings(Section):
         "families",
         "title",
         "unembedding",
+        "layers_only",
         "components",
         "hybrid",
         "hybrid_components",
@@ -255,6 +258,7 @@ class FigureSettings(Section):
             "mean_probability",
             "recovered_top5",
             "recovered_logprob",
+            "recovered_logit_difference",
         ]
         | None
     ) = None

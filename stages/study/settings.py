@@ -22,6 +22,11 @@ def changed(section: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in section.items() if value is not None}
 
 
+def recipe_of(section: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe without `frozen` where it freezes nothing: what was trained before there was such a key stays valid."""
+    return {key: value for key, value in section.items() if key != "frozen" or value}
+
+
 def settings_of(valid: Params, engine: list[str], around: list[str]) -> dict[str, Any]:
     """The settings of every item that the study lists: path of the file in the folder of settings -> content.
 
@@ -47,7 +52,8 @@ def settings_of(valid: Params, engine: list[str], around: list[str]) -> dict[str
     for model, recipe in finetune_items(study):
         files[f"finetune/{model}-{recipe}"] = {
             "model": chosen(models[model], "threads", "device", "dtype", "base_forms", "finetune"),
-            "recipe": params["recipes"][recipe] | changed(models[model]["recipes"].get(recipe, {})),
+            "recipe": recipe_of(params["recipes"][recipe])
+            | changed(models[model]["recipes"].get(recipe, {})),
             "libraries": engine,
         }
     for model, seed in dict.fromkeys((model, seed) for model, seed, _ in items):

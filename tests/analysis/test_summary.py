@@ -73,6 +73,10 @@ def test_every_metric_is_what_its_name_says(make_scores):
     for name, of in (
         ("top5", lambda t: (t["target_rank"] <= 5).mean()),
         ("logprob", lambda t: t["target_logprob"].astype(float).mean()),
+        (
+            "logit_difference",
+            lambda t: (t["target_logit"].astype(float) - t["foil_logit"].astype(float)).mean(),
+        ),
     ):
         expected[f"recovered_{name}"] = (of(facts) - of(pre)) / (of(sft) - of(pre))
     assert set(expected) == set(METRICS)
@@ -204,7 +208,12 @@ def test_headline_metrics_are_the_summarys_numbers_rounded(make_scores):
             assert number == round(
                 row_of(summary, prompt=prompt, scheme=scheme, metric=metric)["estimate"], 4
             )
-    assert {"PRE top5_accuracy", "SFT top1_accuracy", "FE+LT recovered_logprob"} <= set(metrics["qa"])
+    assert {
+        "PRE top5_accuracy",
+        "SFT top1_accuracy",
+        "FE+LT recovered_logprob",
+        "FE recovered_logit_difference",
+    } <= set(metrics["qa"])
 
 
 def test_headline_of_a_setup_without_positions_is_its_own_or_nothing(make_scores):

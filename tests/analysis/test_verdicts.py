@@ -4,12 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_up_scores import claims_of, table_of
-from scipy.stats import spearmanr
+from scipy.stats import norm, spearmanr
 
 from stages.analysis.claims import Part
-from stages.analysis.comparisons import cells_of, interval_of, rank_correlation
+from stages.analysis.comparisons import Evidence, cells_of, interval_of, rank_correlation
+from stages.analysis.intervals import Z, flat_p
 from stages.analysis.summary import summarize
-from stages.analysis.verdicts import cross_table, fragile, judge, verdict
+from stages.analysis.verdicts import cross_table, fragile, judge, p_of, verdict, whole_verdict
 from weightgraft.errors import UserError
 
 BOOTSTRAP = {"resamples": 400, "seed": 3}
@@ -40,7 +41,7 @@ def interval(part: dict, tables: dict[str, pd.DataFrame], metric: str = "recover
         ("at_most", 0.1, [(-0.2, 0.1), (0.0, 0.05)], [(0.11, 0.3)], [(0.1, 0.2), (0.0, 0.11)]),
         ("above", 0.0, [(0.001, 0.2)], [(-0.2, 0.0), (-0.3, -0.1)], [(0.0, 0.2), (-0.1, 0.1)]),
         ("below", 0.0, [(-0.2, -0.001)], [(0.0, 0.2), (0.1, 0.3)], [(-0.2, 0.0), (-0.1, 0.1)]),
-        ("not_above", 0.0, [(0.0, 0.2), (-0.1, 0.1), (-0.3, -0.1)], [(0.001, 0.2)], []),
+        ("not_above", 0.0, [(-0.2, 0.0), (-0.3, -0.1)], [(0.001, 0.2)], []),
         ("about", 0.1, [(-0.1, 0.1), (0.05, 0.09)], [(0.11, 0.3), (-0.3, -0.11)], [(0.05, 0.2), (-0.2, 0.2)]),
     ],
 )
@@ -50,6 +51,16 @@ def test_every_rule_holds_fails_and_is_undecided_as_stated(rule, threshold, hold
             assert verdict(rule, threshold, low, high) == word, (rule, low, high)
     for low, high in ((-np.inf, np.inf), (np.nan, np.nan)):
         assert verdict(rule, threshold, low, high) == "undecided"
+
+
+def test_not_above_without_evidence_is_not_shown():
+    assert {verdict("not_above", 0.0, *ends) for ends in ((0.0, 0.2), (-0.1, 0.1))} == {"not shown"}
+    table = table_of({"FE": noisy(0.5, 0), "LT": noisy(0.5, 1)})
+    part = {"scheme": "LT", "than": "FE", "rule": "not_above", "threshold": 0}
+    assert judged(part, tables={"fmra": table}).loc["all", "verdict"] == "not shown"
+    both = judged(part, FE_LEAST | {"threshold": 0.2}, tables={"fmra": table})
+    assert both["verdict"].tolist() == ["not shown", "holds", "not shown"]
+    assert judged(part, FE_LEAST, tables={"fmra": table}).loc["all", "verdict"] == "undecided"
 
 
 def test_a_claim_holds_fails_or_is_undecided_by_its_tables():
@@ -208,6 +219,7 @@ def test_rank_correlation_of_two_datasets_is_judged_over_facts():
 @pytest.mark.parametrize("gap", [0.0, 0.02])  # exactly none, and one whose sign changes over the resamples
 def test_where_sft_is_not_told_from_pre_nothing_is_decided(gap):
     table = table_of({"FE": noisy(0.9, 0), "SFT": noisy(gap, 1, spread=1)})
+    table.loc[table["scheme"] == "SFT", "target_rank"] = 1
     row = judged(FE_LEAST, tables={"fmra": table}).loc["headline"]
     assert row["low"] == -np.inf and row["high"] == np.inf and row["verdict"] == "undecided"
 
@@ -234,7 +246,92 @@ def test_a_condition_leaves_out_the_cases_it_does_not_speak_of(patched, last, wo
     found = judged(part, tables={"fmra": pd.concat(tables, ignore_index=True)})
     assert found.loc["all", "verdict"] == word
     if last[1] == 0.9:
-        assert found.loc["qa", "verdict"] == "undecided"
+        assert found.loc["qa", "verdict"] == "left out"
+
+
+def test_a_prompt_that_sft_does_not_know_is_left_out():
+    table = table_of({"FE": noisy(0.9, 0, spread=0.05)}, prompts=("headline", "qa"))
+    asked = FE_LEAST | {"prompts": ["headline", "qa"], "threshold": 0.95, "metrics": ["recovered_logprob"]}
+    assert judged(asked, tables={"fmra": table})["verdict"].tolist() == ["fails"] * 3
+    unknown = (table["scheme"] == "SFT") & (table["prompt"] == "qa") & (table["fact_id"] < 6)
+    table.loc[unknown, "target_rank"] = 6  # 88 % of the facts are in the top 5
+    assert judged(asked, tables={"fmra": table})["verdict"].tolist() == ["fails", "left out", "fails"]
+    table.loc[table["scheme"] == "SFT", "target_rank"] = 6
+    found = judged(asked, tables={"fmra": table})
+    assert found["verdict"].tolist() == ["left out", "left out", "undecided"]
+    means = judged(asked | {"metrics": ["mean_logit_difference"]}, tables={"fmra": table})
+    assert "left out" not in set(means["verdict"])  # a mean is no share of what SFT gained
+
+
+def test_a_part_fails_a_claim_only_if_it_survives_holm():
+    """Of 8 parts one fails by its own interval, barely: with so many, one does by chance."""
+    shares = {f"S{i}": noisy(0.9, i) for i in range(7)}
+    barely = noisy(0.43, 40, spread=0.2)
+    parts = [FE_LEAST | {"scheme": name} for name in [*shares, "S7"]]
+    alone = judged(parts[-1], tables={"fmra": table_of({"S7": barely})})
+    assert alone["verdict"].tolist() == ["fails", "fails"] and alone["p_holm"].iloc[0] <= 0.05
+    many = judged(*parts, tables={"fmra": table_of(shares | {"S7": barely})})
+    assert (many["verdict"] == "fails").sum() == 1 and many.loc["all", "verdict"] == "undecided"
+    assert many.loc[many["verdict"] == "fails", "p_holm"].item() > 0.05
+    clear = judged(*parts, tables={"fmra": table_of(shares | {"S7": noisy(0.1, 40)})})
+    assert clear.loc["all", "verdict"] == "fails"
+
+
+def test_holms_p_is_the_smallest_times_the_parts_then_one_less_and_so_on():
+    word, p = whole_verdict(["fails", "holds", "fails", "left out"], [0.01, np.nan, 0.02, np.nan])
+    assert word == "fails" and p[0] == pytest.approx(0.03) and p[2] == pytest.approx(0.04)
+    assert np.isnan([p[1], p[3]]).all()
+    assert whole_verdict(["fails", "holds", "holds", "left out"], [0.02, *[np.nan] * 3])[0] == "undecided"
+
+
+def test_p_is_that_of_the_resamples_and_where_all_facts_agree_that_of_the_interval():
+    rng = np.random.default_rng(0)
+    resampled = rng.normal(0.3, 0.1, 4000)
+    found = Evidence(0.3, *np.quantile(resampled, [0.025, 0.975]), 50, resampled)
+    normal = 2 * norm.sf(2.2)
+    assert p_of("at_least", 0.52, found) == pytest.approx(normal, rel=0.25)
+    assert p_of("about", 0.08, found) == pytest.approx(normal, rel=0.25)
+    flat = Evidence(0.0, 0.0, 0.07, 50, np.zeros(400), (0.0, 1.0))
+    for n, threshold in ((50, 0.9), (50, 0.1), (20, 0.2)):
+        edge = Z**2 / (n + Z**2)  # where the widened interval ends
+        p = p_of("at_least", threshold, flat._replace(n=n))
+        assert (p < 0.05) == (threshold > edge) and p == min(0.05, flat_p(threshold, 1.0, n))
+    assert flat_p(Z**2 / (50 + Z**2), 1.0, 50) == pytest.approx(0.05)
+
+
+def test_top5_has_a_verdict_of_its_own_that_changes_no_other():
+    share = noisy(0.7, 0, spread=0.05)  # every fact among the top 5, at seven tenths of the log-probability
+    part = FE_LEAST | {"metrics": ["recovered_logprob", "recovered_top5"], "threshold": 0.9}
+    whole = judged(part, tables={"fmra": table_of({"FE": share})}).loc[["all"]].iloc[0]
+    assert (whole["verdict"], whole["top5_verdict"]) == ("fails", "holds")
+    alone = judged(
+        part | {"metrics": ["recovered_top5"], "threshold": 0.5}, tables={"fmra": table_of({"FE": share})}
+    )
+    assert alone.loc["all", "verdict"] == "holds" and pd.isna(alone.loc["all", "top5_verdict"])
+
+
+def test_the_largest_difference_is_over_schemes_in_every_resample():
+    names = ["A", "B"]
+    a, b = noisy(0.5, 0), noisy(0.8, 1)
+    x, y = noisy(0.55, 2), noisy(0.6, 3)
+    table = table_of({"A": a, "B": b, "X": x, "Y": y})
+    part = {"each": names, "than": ["X", "Y"], "rule": "at_most", "threshold": 0.1}
+    estimate, low, high, _ = interval(part, {"fmra": table})
+    rng, found = np.random.default_rng(BOOTSTRAP["seed"]), []
+    for _ in range(BOOTSTRAP["resamples"]):
+        facts = rng.integers(0, 50, 50)
+        found.append(max(abs(a[facts].mean() - x[facts].mean()), abs(b[facts].mean() - y[facts].mean())))
+    assert estimate == pytest.approx(0.2)
+    assert (low, high) == pytest.approx(tuple(np.quantile(found, [0.025, 0.975])), abs=1e-9)
+    assert judged(part, tables={"fmra": table}).loc["all", "verdict"] == "fails"
+    assert judged(part | {"threshold": 0.4}, tables={"fmra": table}).loc["all", "verdict"] == "holds"
+
+
+def test_logit_differences_are_recovered_like_log_probabilities():
+    table = table_of({"FE": noisy(0.4, 0)})
+    table["foil_logit"] = np.where(table["scheme"] == "SFT", 2.0, 5.0)  # SFT: 10 - 2; PRE: 0 - 5
+    estimate, *_ = interval({"scheme": "FE", **ABOVE}, {"fmra": table}, "recovered_logit_difference")
+    assert estimate == pytest.approx((4 - 5 + 5) / 13)
 
 
 def test_a_claim_about_other_setups_or_families_gets_no_row():
@@ -269,8 +366,8 @@ def test_an_incomplete_table_is_refused_in_one_line(change, words):
 
 def verdicts_of(*rows: tuple) -> pd.DataFrame:
     columns = ["claim", "model", "seed", "prompt", "metric", "verdict", "estimate"]
-    blank = {"comparison": "", "n": 9, "low": 0.0, "high": 1.0, "published": np.nan}
-    return pd.DataFrame(rows, columns=columns).assign(**blank)
+    blank = {"comparison": "", "n": 9, "low": 0.0, "high": 1.0, "published": np.nan, "top5_verdict": None}
+    return pd.DataFrame(rows, columns=columns).assign(**blank, p_holm=0.01)
 
 
 def test_cross_table_names_the_part_that_decided():
@@ -289,7 +386,7 @@ def test_cross_table_names_the_part_that_decided():
         "recovered_logprob",
         0.2,
     ]
-    assert rows.loc["m", ["parts", "held", "failed"]].tolist() == [3, 1, 2]
+    assert rows.loc["m", ["parts", "held", "failed"]].tolist() == [2, 1, 1]  # top-5 counts apart
     assert rows.loc["k", ["verdict", "estimate"]].tolist() == ["holds", 0.7]
 
 

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from made_up_tables import random_scores
 
-from stages.commands.families import BALANCE, PROMPTS, SCHEMES, balances, families_figure
+from stages.commands.families import BALANCE, BALANCES, PROMPTS, SCHEMES, balances, families_figure
 from stages.study.params import read_yaml
 
 MODELS = {"tiny-gpt2": "tiny-gpt2", "chain-rotary": "rotary positions"}
@@ -16,14 +17,23 @@ COLOURS = read_yaml(Path("params.yaml"))["render_figures"]["colours"]
 def table(tmp_path):
     for seed, model in enumerate(MODELS):
         (tmp_path / f"{model}-0").mkdir()
-        random_scores(seed=seed).assign(model=model).to_parquet(tmp_path / f"{model}-0/fmra.parquet")
+        scores = random_scores(seed=seed).assign(model=model)
+        positions, forms = scores[scores["experiment"] == "positions"], [scores]
+        for shift, (experiment, *_) in enumerate([*BALANCES.values()][1:], start=1):
+            other = positions.assign(experiment=experiment)
+            other.loc[other["scheme"] == "FE", "target_logprob"] -= shift  # another balance than as grafted
+            names = dict(zip(("LT", "FE"), [*BALANCES.values()][shift][1:], strict=True))
+            forms.append(other.assign(scheme=other["scheme"].replace(names)))
+        pd.concat(forms).to_parquet(tmp_path / f"{model}-0/fmra.parquet")
     return balances(tmp_path, MODELS, {"resamples": 200, "seed": 0})
 
 
 def test_the_balance_is_what_lt_recovers_less_what_fe_recovers(table):
-    assert len(table) == len(MODELS) * len(PROMPTS) * (len(SCHEMES) + 1)
+    assert len(table) == len(MODELS) * len(PROMPTS) * (len(SCHEMES) + len(BALANCES))
     wide = table.pivot(index=["model", "prompt"], columns="scheme", values="estimate")
     assert wide[BALANCE].to_numpy() == pytest.approx((wide["LT"] - wide["FE"]).to_numpy())
+    one, two, three = (wide[name].to_numpy() for name in BALANCES)
+    assert (two > one).all() and three - two == pytest.approx(two - one)
     assert wide[BALANCE].abs().min() > 1e-3 and (table["low"] <= table["high"]).all()
 
 

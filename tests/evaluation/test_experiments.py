@@ -10,6 +10,7 @@ from stages.evaluation.experiments import SIZE_TOLERANCE, Subject, cases, patche
 from stages.evaluation.scoring import cell_sizes
 from stages.study.params import read_yaml
 from weightgraft.engine.families import family_of
+from weightgraft.engine.notation import UNLAYERED, layer_numbers
 from weightgraft.engine.parts import anatomy_of
 from weightgraft.engine.routes import resolve
 
@@ -37,7 +38,32 @@ def test_components_are_named_by_their_notation():
         for layers in ("second_half", "last_quarter", "all")
     }
     controls = {"O+FFN_random@LT[second_half]", "FFN_random@LT[second_half]"}
-    assert set(found) == {"PRE", "SFT"} | grid | controls
+    assert set(found) == {"PRE", "SFT", "O+FFN@LT[last_eighth]"} | grid | controls
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox", "llama", "gemma"])
+def test_by_layers_only_every_position_scheme_leaves_both_tables_and_the_final_norm_to_pre(family):
+    model = subject(family)
+    found = {case.scheme.name: case.scheme for case in cases(EXPERIMENTS["layers_only"], model)}
+    slots = resolve(list(found.values()), {"recipient": 0, "sft": 1}, model.anatomy)
+    positions = [name for name in grafts_of("positions") if name not in ("PRE", "SFT")]
+    for name, whole in [(name, name) for name in positions] + [("all", "SFT")]:
+        ((one,), (other,)) = found[whole].grafts, found[f"{name} | layers"].grafts
+        assert one.positions == other.positions and one.donor == other.donor == "sft"
+        left = {slot for slot in slots[one] if slot not in slots[other]}
+        assert {component for component, _ in left} == UNLAYERED
+        assert {*slots[other]} < {*slots[one]} and not {name for name, _ in slots[other]} & UNLAYERED
+    tables = {name: {slot for slot, _ in slots[found[name].grafts[0]]} for name in ("EMBED@FE", "UNEMBED@LT")}
+    assert tables == {"EMBED@FE": {"embed"}, "UNEMBED@LT": {"unembed"}}
+
+
+def test_of_six_layers_the_last_eighth_is_the_last_one_and_the_last_quarter_two():
+    found = {case.scheme.name: case.scheme for case in cases(EXPERIMENTS["components"], subject())}
+    layers = {
+        name: {*layer_numbers(found[f"O+FFN@LT[{name}]"].grafts[0].layers, 6)}
+        for name in ("last_eighth", "last_quarter")
+    }
+    assert layers == {"last_eighth": {5}, "last_quarter": {4, 5}}
 
 
 def test_maps_cover_every_component_layer_window_and_head():
@@ -55,15 +81,16 @@ def test_maps_cover_every_component_layer_window_and_head():
     assert layers == {"PRE", "SFT"} | {
         f"{place}[{part}]" for place in ("FE", "LT", "R", "(FE+LT)^C") for part in parts
     }
-    assert [patch.name for patch in patches(EXPERIMENTS["patching"], 6)][5:9] == [
+    assert [patch.name for patch in patches(EXPERIMENTS["patching"], 6)][5:10] == [
         "patch FE[5]",
         "patch FE[all]",
         "patch FE[late]",
+        "patch FE[last]",
         "patch LT[0]",
     ]
-    assert (
-        patches(EXPERIMENTS["patching"], 6)[7].layers == patches(EXPERIMENTS["patching"], 6)[4].layers == (4,)
-    )
+    assert patches(EXPERIMENTS["patching"], 6)[7].layers == patches(EXPERIMENTS["patching"], 6)[4].layers == (
+        4,
+    ) and patches(EXPERIMENTS["patching"], 6)[8].layers == (5,)
 
 
 def test_the_hybrid_grafts_relation_at_lt_and_task_before_it():

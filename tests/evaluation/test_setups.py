@@ -22,7 +22,8 @@ from weightgraft.errors import UserError
 
 PARAMS = read_yaml(Path("params.yaml"))
 # Of the synthetic world's facts; facts of one's own go through the same stage in tests/pipeline.
-SETUPS = {name: setup for name, setup in PARAMS["setups"].items() if setup["dataset"] != "own"}
+LISTED = {*PARAMS["study"]["recipes"], *PARAMS["study"]["setups"]}
+SETUPS = {name: PARAMS["setups"][name] for name in PARAMS["setups"] if name in LISTED}
 
 
 def values(table: pd.DataFrame, scheme: str, experiment: str) -> np.ndarray:
@@ -165,3 +166,25 @@ def test_what_cannot_be_evaluated_is_said_in_one_line(evaluate, setup, models, p
         evaluate(setup, "none", **models)
     message = str(raised.value)
     assert all(part in message for part in parts) and "\n" not in message, message
+
+
+def test_against_the_bases_own_answer_the_foil_is_what_pre_says_and_no_other_score_changes(table):
+    found = table("fmra")
+    keys = ["prompt", "fact_id", "scheme"]
+    against, plain = (
+        found[
+            (found["experiment"] == name)
+            & found["prompt"].isin(["headline", "qa"])
+            & found["scheme"].isin(["PRE", "FE"])
+        ]
+        .set_index(keys)
+        .sort_index()
+        for name in ("base_answer", "positions")
+    )
+    assert np.allclose(against["target_logit"], plain["target_logit"], atol=1e-5)
+    pre = against.xs("PRE", level="scheme")
+    wrong = pre["target_rank"] > 1
+    assert wrong.any() and (pre.loc[wrong, "foil_logit"] > pre.loc[wrong, "target_logit"]).all()
+    other = plain.xs("PRE", level="scheme")
+    assert (pre.loc[wrong, "foil_logit"] > other.loc[wrong, "foil_logit"] - 1e-5).all()  # PRE's own top token
+    assert not np.allclose(against["foil_logit"], plain["foil_logit"])

@@ -31,8 +31,10 @@ RECIPES = {
     "plain": PLAIN,
     "gentle": PLAIN
     | {"learning_rate_factor": 0.1, "epochs_factor": 3, "weight_decay": 0.0, "base_text_share": 0.5},
+    "frozen": PLAIN | {"frozen": ["embed", "unembed"]},
     "lora": PLAIN | {"lora": {"r": 2, "lora_alpha": 4}},
 }
+SIZES = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32}
 FINETUNE = {
     "num_train_epochs": 1,
     "batch_size": 4,
@@ -48,7 +50,7 @@ def study(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     set_up(0, threads=1)
     tokenizer = train_tokenizer(TEXTS, 300, bos=False)
-    base = build_model("gpt2", {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32}, tokenizer)
+    base = build_model("gpt2", SIZES, tokenizer)
     save_model(base, tokenizer, tmp_path / "base")
     rows = [{"direction": "ab", "half": "ab"[i % 2], "text": text} for i, text in enumerate(TEXTS)]
     write_jsonl(tmp_path / "facts/texts/fmra.jsonl", rows)
@@ -79,6 +81,18 @@ def test_a_plain_recipe_trains_every_weight_with_the_models_own_settings(study, 
     assert used["learning_rate"] == 0.01 and used["weight_decay"] == 0.1
     before, after = load_model(study / "base")[0].state_dict(), load_model(out)[0].state_dict()
     assert not any(torch.equal(before[name], after[name]) for name in before if "wpe" not in name)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_frozen_tables_stay_the_bases_and_all_else_is_trained(study, monkeypatch, tied):
+    if not tied:
+        _, tokenizer = load_model(study / "base")
+        untied = build_model("gpt2", SIZES | {"tie_word_embeddings": False}, tokenizer)
+        save_model(untied, tokenizer, study / "base")
+    out, _ = finetuned(study, "frozen", monkeypatch)
+    before, after = load_model(study / "base")[0].state_dict(), load_model(out)[0].state_dict()
+    tables = {"transformer.wte.weight", "transformer.wpe.weight", "lm_head.weight"}
+    assert {name for name in before if torch.equal(before[name], after[name])} == tables
 
 
 def test_a_gentle_recipe_is_slower_and_longer_without_decay_and_reads_base_text(study, monkeypatch):

@@ -13,7 +13,16 @@ from stages.study.settings import write_settings
 from weightgraft.errors import run_main
 
 REPOSITORY = Path(__file__).parents[2]
-QUICK = ("figure1", "figure2", "figure2_logprob", "figure_families", "figure_title", "figure_unembedding")
+QUICK = (
+    "figure1",
+    "figure2",
+    "figure2_logprob",
+    "figure_families",
+    "figure_title",
+    "figure_unembedding",
+    "figure_layers_only",
+    "figure_logits",
+)
 QUICK_NAMES = {*QUICK, "figure_metrics", "figure_paraphrases"}
 
 
@@ -49,7 +58,7 @@ def test_a_quick_run_draws_what_its_one_recipe_shows(run_stage, capsys):
     assert names == {f"{name}.{end}" for name in QUICK_NAMES for end in ("png", "svg")}
     line = capsys.readouterr().out.strip()
     assert (
-        "\n" not in line and "8 figures (figure1, figure2, " in line and "FE+LT recovers at least 0." in line
+        "\n" not in line and "10 figures (figure1, figure2, " in line and "FE+LT recovers at least 0." in line
     )
 
 

@@ -104,8 +104,8 @@ def test_every_figure_is_in_the_page_with_words_for_those_who_do_not_see_it(page
 
 
 def test_every_claim_is_there_with_a_verdict_in_words_for_each_model(text, whole_study):
-    rows = dict(re.findall(r'<tr id="([CK]\d+)">(.*?)</tr>', text, re.DOTALL))
-    assert list(rows) == CLAIMS
+    rows = dict(re.findall(r'<tr id="([A-Z]\d+)">(.*?)</tr>', text, re.DOTALL))
+    assert sorted(rows) == sorted(CLAIMS)
     for model, label in (("tiny-llama-0", 2), ("tiny-gpt2-1", 4)):
         verdicts = pd.read_csv(whole_study / f"verdicts/{model}.csv")
         whole = verdicts[verdicts["prompt"] == "all"].set_index("claim")["verdict"]
@@ -222,7 +222,7 @@ def test_the_closing_line_names_the_files_and_the_verdicts(study_folder, run_sta
     run_stage(study_folder)
     line = capsys.readouterr().out.strip()
     assert "\n" not in line and "report.html" in line and "verdicts.md" in line
-    assert re.search(r"\d+ verdicts, \d+ holds, \d+ fails, \d+ undecided$", line)
+    assert re.search(r"\d+ verdicts, \d+ holds, \d+ fails, \d+ undecided, \d+ not shown$", line)
 
 
 def css(text: str) -> str:
@@ -281,8 +281,10 @@ def css_free(text: str) -> str:
 
 def test_a_verdict_that_is_no_verdict_is_named(study_folder, run_stage, capsys):
     path = study_folder / "verdicts/tiny-llama-0.csv"
-    path.write_text(path.read_text().replace(",holds\n", ",maybe\n"))
-    assert "'maybe'; valid: holds, fails, undecided" in refusal(study_folder, run_stage, capsys)
+    path.write_text(path.read_text().replace(",holds,", ",maybe,"))
+    assert "'maybe'; valid: holds, fails, undecided, not shown, left out" in refusal(
+        study_folder, run_stage, capsys
+    )
 
 
 def test_verdicts_without_a_column_are_named(study_folder, run_stage, capsys):

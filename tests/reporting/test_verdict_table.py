@@ -4,12 +4,12 @@ import pandas as pd
 import pytest
 from made_up_study import REPOSITORY
 
-from stages.analysis.claims import read_claims
+from stages.analysis.claims import read_claims, side_by_side
 from stages.analysis.verdicts import COLUMNS
 from stages.reporting.page import in_brief
 from stages.reporting.tables import MARKDOWN_NOTE, markdown, verdict_table
 
-CLAIMS = {claim.id: claim for claim in read_claims(REPOSITORY / "data/claims.yaml").claims}
+CLAIMS = {claim.id: claim for claim in side_by_side(read_claims(REPOSITORY / "data/claims.yaml").claims)}
 Q, LOGPROB, TOP5 = "r(FE+LT) at least 0.9", "recovered_logprob", "recovered_top5"
 NO = None
 
@@ -19,15 +19,15 @@ def verdicts(*rows: tuple) -> pd.DataFrame:
 
 
 PARTS = (
-    ("C1", "tiny-gpt2", 0, "fmra", "headline", Q, LOGPROB, 120, 0.97, 0.95, 0.99, 0.9, NO, "holds"),
-    ("C1", "tiny-gpt2", 0, "fmra", "headline", Q, TOP5, 120, 0.8, 0.7, 0.85, 0.9, 0.75, "fails"),
-    ("C1", "tiny-gpt2", 0, "fmra", "qa", Q, LOGPROB, 120, 0.88, 0.85, 0.89, 0.9, NO, "fails"),
-    ("C1", "tiny-gpt2", 0, "fmra", "qa", Q, TOP5, 120, 0.99, 0.95, 1.0, 0.9, 0.81, "holds"),
-    ("C1", "tiny-gpt2", 0, "fmra", "all", "all of it", NO, 120, NO, NO, NO, NO, NO, "fails"),
-    ("C2", "tiny-gpt2", 0, "fmra", "qa", "x|y", LOGPROB, 120, 0.01, 0.0, 0.02, 0.1, NO, "holds"),
-    ("C2", "tiny-gpt2", 0, "fmra", "all", "all of it", NO, 120, NO, NO, NO, NO, NO, "holds"),
-    ("C1", "tiny-llama", 0, "fmra", "qa", Q, LOGPROB, 120, 0.95, 0.93, 0.97, 0.9, NO, "holds"),
-    ("C1", "tiny-llama", 0, "fmra", "all", "all of it", NO, 120, NO, NO, NO, NO, NO, "holds"),
+    ("C1", "tiny-gpt2", 0, "fmra", "headline", Q, LOGPROB, 120, 0.97, 0.95, 0.99, 0.9, NO, NO, "holds", NO),
+    ("C1", "tiny-gpt2", 0, "fmra", "headline", Q, TOP5, 120, 0.8, 0.7, 0.85, 0.9, 0.75, 0.01, "fails", NO),
+    ("C1", "tiny-gpt2", 0, "fmra", "qa", Q, LOGPROB, 120, 0.88, 0.85, 0.89, 0.9, NO, 0.01, "fails", NO),
+    ("C1", "tiny-gpt2", 0, "fmra", "qa", Q, TOP5, 120, 0.99, 0.95, 1.0, 0.9, 0.81, NO, "holds", NO),
+    ("C1", "tiny-gpt2", 0, "fmra", "all", "all of it", NO, 120, NO, NO, NO, NO, NO, NO, "fails", "fails"),
+    ("C2", "tiny-gpt2", 0, "fmra", "qa", "x|y", LOGPROB, 120, 0.01, 0.0, 0.02, 0.1, NO, NO, "holds", NO),
+    ("C2", "tiny-gpt2", 0, "fmra", "all", "all of it", NO, 120, NO, NO, NO, NO, NO, NO, "holds", NO),
+    ("C1", "tiny-llama", 0, "fmra", "qa", Q, LOGPROB, 120, 0.95, 0.93, 0.97, 0.9, NO, NO, "holds", NO),
+    ("C1", "tiny-llama", 0, "fmra", "all", "all of it", NO, 120, NO, NO, NO, NO, NO, NO, "holds", NO),
 )
 
 
@@ -46,7 +46,8 @@ def test_a_study_that_has_no_claims_setups_has_every_claims_row_and_no_cell():
 def test_a_cell_has_the_numbers_of_the_part_that_decided(table):
     cell = table["rows"][0]["cells"]["tiny-gpt2"]
     assert (cell["verdict"], cell["estimate"], cell["prompt"]) == ("fails", "0.88 [0.85, 0.89]", "qa")
-    assert (cell["held"], cell["parts"]) == ("2", "4")
+    assert (cell["held"], cell["failed"], cell["parts"]) == ("1", "1", "2")  # top-5 accuracy counts apart
+    assert cell["top5_verdict"] == "fails"
 
 
 def test_the_papers_value_is_that_of_the_same_comparison_and_prompt(table):
@@ -57,11 +58,21 @@ def test_the_papers_value_is_that_of_the_same_comparison_and_prompt(table):
 
 def test_a_claim_without_verdicts_has_a_row_and_no_cells(table):
     assert [row["claim"] for row in table["rows"]] == list(CLAIMS)
-    assert table["rows"][1]["cells"].keys() == {"tiny-gpt2"} and table["rows"][2]["cells"] == {}
+    cells = {row["claim"]: row["cells"] for row in table["rows"]}
+    assert cells["C2"].keys() == {"tiny-gpt2"} and cells["C3"] == {}
+
+
+def test_other_forms_of_a_claim_stand_below_it():
+    names = [*CLAIMS]
+    assert names[:5] == ["C1", "K13", "K39", "K20", "K25"] and names[5:7] == ["K40", "C2"]
+    assert len(names) == len(read_claims(REPOSITORY / "data/claims.yaml").claims)
 
 
 def test_verdicts_are_counted_once_a_claim_and_model(table):
-    assert table["counts"] == {"holds": 2, "fails": 1, "undecided": 0}
+    assert table["counts"] == {"holds": 2, "fails": 1, "undecided": 0, "not shown": 0}
+    assert table["top5_counts"] == {"holds": 0, "fails": 1, "undecided": 0, "not shown": 0}
+    told = "In this run, 3 verdicts: 2 holds, 1 fails. On top-5 accuracy, 1 verdicts: 1 fails."
+    assert markdown(table).splitlines()[0] == told
 
 
 def test_in_brief_says_on_which_claims_models_differ(table):
@@ -72,8 +83,8 @@ def test_in_brief_says_on_which_claims_models_differ(table):
 
 def test_markdown_has_a_line_a_claim_and_a_cell_a_model(table):
     lines = markdown(table).splitlines()
-    assert lines[0] == "| claim | tiny-gpt2 | tiny-llama |" and lines[-1] == MARKDOWN_NOTE
+    assert lines[2] == "| claim | tiny-gpt2 | tiny-llama |" and lines[-1] == MARKDOWN_NOTE
     rows = [line for line in lines if line.startswith(("| C", "| K"))]
     assert len(rows) == len(CLAIMS) and {line.replace("\\|", "").count("|") for line in rows} == {4}
-    first = "| **fails** 0.88 [0.85, 0.89]; top-5 0.99, paper 0.81 | **holds** 0.95 [0.93, 0.97] |"
+    first = "| **fails** 1/1/2 0.88 [0.85, 0.89]; top-5 fails 0.99, paper 0.81 | **holds** 1/0/1 0.95 [0.93, 0.97] |"
     assert rows[0] == f"| C1: {CLAIMS['C1'].text} {first}"

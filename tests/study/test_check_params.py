@@ -10,6 +10,8 @@ import pytest
 
 from stages.check_params import check
 from stages.study.params import load_section, read_yaml
+from stages.study.schema import Params
+from stages.study.settings import settings_of
 from weightgraft.errors import UserError
 
 PARAMS = read_yaml(Path("params.yaml"))
@@ -122,6 +124,8 @@ def test_a_wrong_key_is_named_with_the_nearest_valid_one(key, rename, choice):
         ("read_facts.folder", "examples/inventor", ["read_facts.folder", "examples/inventor", "no such folder"]),
         ("study.own", ["owm"], ["study.own", "owm", "did you mean 'own'"]),
         ("study.own", ["fmra"], ["study.own and study.recipes", "'fmra'", "2 times"]),
+        ("recipes.lora.frozen", ["embed"], ["recipes.lora", "frozen", "adapter"]),
+        ("recipes.frozen_tables.frozen", ["embd"], ["recipes.frozen_tables.frozen", "'embd'", "did you mean 'embed'"]),
         ("study.own", ["lora2"], ["study.own", "lora2", "did you mean 'lora'"]),
         ("study.recipes", ["fmra", "own"], ["recipes.own.dataset", "'own'", "list it in study.own"]),
         ("experiments.own_positions.prompts", ["lifes"], ["own_positions.prompts", "did you mean 'lives'", "question"]),
@@ -219,3 +223,15 @@ def test_a_broken_file_ends_in_one_line_without_a_traceback(tmp_path, text, part
 def test_a_missing_section_is_named():
     with pytest.raises(UserError, match="tiny-gpt3"):
         load_section("models.tiny-gpt3.finetune")
+
+
+def test_a_recipe_that_freezes_nothing_has_the_settings_that_it_had_before_there_was_such_a_key():
+    params = Params.model_validate(PARAMS)
+    files = settings_of(params, [], [])
+    assert not any("frozen" in files[name]["recipe"] for name in files if name.startswith("finetune/"))
+    study = copy.deepcopy(PARAMS)
+    study["study"]["recipes"].append("frozen_tables")
+    recipe = settings_of(Params.model_validate(study), [], [])["finetune/tiny-gpt2-frozen_tables.json"][
+        "recipe"
+    ]
+    assert recipe["frozen"] == ["embed", "unembed"]

@@ -1,0 +1,238 @@
+"""What was found, in a few sentences for the README: every number and every list of models is read off the summaries and verdicts.
+
+A sentence whose numbers were not measured is left out. Titles name what is told and do not judge it; the verdicts do.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from stages.analysis.verdicts import VERDICTS
+from stages.plotting.needs import form_pairs
+from stages.reporting.phrases import NotMeasuredError, labels, listed, number
+
+LOGPROB, LOGITS, TOP5 = "recovered_logprob", "recovered_logit_difference", "recovered_top5"
+QUESTIONS = ("headline", "qa")
+MARKERS = ("<!-- words -->", "<!-- /words -->")
+# Balance -> the claim whose parts it is, and what its compared schemes end with.
+BALANCES = {
+    "as grafted": ("C5", "LT"),
+    "with PRE's unembedding for all": ("K10", "LT | PRE unembed"),
+    "with SFT's": ("K10", "LT | SFT unembed"),
+    "by layers only": ("K17", "LT | layers"),
+}
+
+
+class Found(NamedTuple):
+    """All that the sentences are written from."""
+
+    summaries: pd.DataFrame
+    verdicts: pd.DataFrame  # a row a part, as judge_claims writes them
+    table: Mapping[str, Any]  # tables.verdict_table of them
+    study: Mapping[str, Any]
+    published: pd.DataFrame  # the paper's values of position grafting
+
+    def values(
+        self,
+        scheme: str,
+        experiment: str = "positions",
+        *,
+        setups: Sequence[str] = ("fmra",),
+        metric: str = LOGPROB,
+        prompts: Sequence[str] = QUESTIONS,
+        models: Sequence[str] | None = None,
+    ) -> pd.Series:
+        """The estimates of a scheme over models, seeds, setups and prompts.
+
+        Raises:
+            NotMeasuredError: there is none.
+        """
+        table = self.summaries
+        wanted = (
+            (table["scheme"] == scheme) & (table["experiment"] == experiment) & (table["metric"] == metric)
+        )
+        wanted &= table["setup"].isin(setups) & table["prompt"].isin(prompts) & (table["direction"] == "ab")
+        wanted &= table["model"].isin(models or self.study["models"])
+        found = table.loc[wanted, "estimate"]
+        found = found[np.isfinite(found)]
+        if found.empty:
+            raise NotMeasuredError
+        return found
+
+    def told(self, *claims: str) -> str:
+        """C1: 6 holds, 1 fails; C2: 7 holds."""
+        said = []
+        for row in self.table["rows"]:
+            words = [cell["verdict"] for cell in row["cells"].values()]
+            if row["claim"] in claims and words:
+                counts = [f"{words.count(word)} {word}" for word in VERDICTS if word in words]
+                said.append(f"{row['claim']}: {', '.join(counts)}")
+        if not said:
+            raise NotMeasuredError
+        return "; ".join(sorted(said, key=lambda text: claims.index(text.partition(":")[0])))
+
+
+def ranged(values: pd.Series) -> str:
+    """0.92 to 1.00; one number where both ends read alike."""
+    ends = [number(values.min()), number(values.max())]
+    return " to ".join(dict.fromkeys(ends))
+
+
+def both_and_the_rest(found: Found) -> str:
+    both = [ranged(found.values("FE+LT", metric=metric)) for metric in (LOGPROB, LOGITS)]
+    rest = [number(found.values("(FE+LT)^C", metric=metric).max()) for metric in (LOGPROB, LOGITS)]
+    return (
+        f"**FE and LT together, and all the rest.** With SFT's weights at FE and LT, {both[0]} of the log-probability and "
+        f"{both[1]} of the logit difference come back; with them everywhere but there, at most {rest[0]} and {rest[1]} "
+        f"({found.told('C1', 'C2')})."
+    )
+
+
+def other_recipes(found: Found) -> str:
+    setups = ("gentle", "lora")
+    both = found.values("FE+LT", setups=setups)
+    rest = found.values("(FE+LT)^C", setups=setups)
+    return (
+        f"**Gentle finetuning and LoRA.** FE+LT {ranged(both)}, everything else at most {number(rest.max())}."
+    )
+
+
+def by_layers_only(found: Found) -> str:
+    def pair(scheme: str) -> str:
+        whole, layers = (found.values(name, "layers_only") for name in (scheme, f"{scheme} | layers"))
+        return f"{scheme} {ranged(layers)} (with them {ranged(whole)})"
+
+    alone = [ranged(found.values(name, "layers_only")) for name in ("EMBED@FE", "UNEMBED@LT")]
+    return (
+        "**By layers only**, embedding, final norm and unembedding left to PRE, as in the published code of the paper's authors "
+        f"unless it is told otherwise: {listed([pair(scheme) for scheme in ('FE+LT', 'FE', 'LT')])}; SFT's layers at all positions "
+        f"{ranged(found.values('all | layers', 'layers_only'))}. Alone, the embedding at FE recovers {alone[0]}, the "
+        f"unembedding at LT {alone[1]} ({found.told('K13', 'K14', 'K39', 'K18', 'K19')})."
+    )
+
+
+def each_alone(found: Found) -> str:
+    parts = []
+    for scheme in ("FE", "LT"):
+        top5, logits = (
+            ranged(found.values(scheme, metric=metric, prompts=["headline"])) for metric in (TOP5, LOGITS)
+        )
+        parts.append(
+            f"{scheme} recovers {top5} of top-5 accuracy (in the paper's big models {_published(found, scheme)}) and {logits} of "
+            "the logit difference"
+        )
+    return f"**Each pathway alone**, on headline: {listed(parts)} ({found.told('C3', 'C4')})."
+
+
+def _published(found: Found, scheme: str) -> str:
+    table = found.published.query("dataset == 'fmra' and prompt == 'headline' and metric == 'top5_accuracy'")
+    wide = table.pivot(index="model", columns="scheme", values="value")
+    return ranged((wide[scheme] - wide["PRE"]) / (wide["SFT"] - wide["PRE"]))
+
+
+def balance(found: Found) -> str:
+    parts = found.verdicts[
+        (found.verdicts["metric"] == LOGPROB) & found.verdicts["model"].isin(found.study["models"])
+    ]
+    parts = parts.assign(label=labels(parts))
+    said = []
+    for words, (claim, scheme) in BALANCES.items():
+        chosen = parts[(parts["claim"] == claim) & parts["comparison"].str.startswith(f"r({scheme}) ")]
+        leaning: dict[str, list[str]] = {"LT": [], "FE": [], "neither": []}
+        for label, rows in chosen.groupby("label", sort=False):
+            side = "LT" if (rows["low"] > 0).all() else "FE" if (rows["high"] < 0).all() else "neither"
+            leaning[side].append(str(label))
+        if chosen.empty:
+            raise NotMeasuredError
+        said.append(
+            f"{words}, " + ", ".join(f"{side} in {listed(names)}" for side, names in leaning.items() if names)
+        )
+    return (
+        f"**Which pathway recovers more**, on both prompts by the paired interval: {'; '.join(said)} "
+        f"({found.told('C5', 'K10', 'K17', 'K24')}). Why families differ is not shown."
+    )
+
+
+def at_last_token(found: Found) -> str:
+    three, two = (
+        ranged(found.values(f"{name}@LT[second_half]", "components", setups=["reversal"]))
+        for name in ("ATTN+O+FFN", "O+FFN")
+    )
+    verdicts = found.told("C7", "K33", "C9", "K34")
+    return f"**Components at LT**, in the second half of the layers: ATTN, O and FFN {three}, O and FFN {two} ({verdicts})."
+
+
+def task_attention(found: Found) -> str:
+    said = []
+    for claim, metric, words in (("C11", LOGPROB, "log-probability"), ("K36", LOGITS, "logit difference")):
+        rows = found.verdicts[(found.verdicts["claim"] == claim) & (found.verdicts["metric"] == metric)]
+        rows = rows[
+            rows["comparison"].str.startswith("r(FE ATTN)") & rows["model"].isin(found.study["models"])
+        ]
+        if rows.empty:
+            raise NotMeasuredError
+        said.append(f"{ranged(rows['estimate'])} of the {words}")
+    return f"**The task model's attention at FE** adds {' and '.join(said)} ({found.told('C11', 'K36')})."
+
+
+def new_form(found: Found) -> str:
+    pairs = form_pairs(found.study)
+    if not pairs:
+        raise NotMeasuredError
+    known, new = ([model for model in models] for models in zip(*pairs, strict=True))
+    parts = []
+    for scheme in ("FE+LT", "FE", "LT"):
+        here, there = (ranged(found.values(scheme, prompts=["qa"], models=models)) for models in (new, known))
+        parts.append(f"{scheme} {here} against {there}")
+    return (
+        f"**A form of question that the base has never read**, qa, against the bases that have: {listed(parts)}. These models were "
+        "also trained for more epochs, which the comparison does not part from the form."
+    )
+
+
+def late_patch(found: Found) -> str:
+    late, last = (
+        found.values(f"patch LT[{name}]", "patching", setups=["patching"]) for name in ("late", "last")
+    )
+    return (
+        f"**Patching SFT's residual at LT**, read by PRE's unembedding: {ranged(late)} after the last block but one, "
+        f"{ranged(last)} after the last ({found.told('K12', 'K37')})."
+    )
+
+
+def pretraining(found: Found) -> str:
+    parts = []
+    for scheme in ("FE+LT", "LT", "FE"):
+        rows = [
+            ranged(found.values(scheme, "pretraining", setups=["pretraining"], metric=metric))
+            for metric in (LOGPROB, LOGITS)
+        ]
+        parts.append(f"{scheme} {rows[0]} of the log-probability and {rows[1]} of the logit difference")
+    return f"**Facts of pretraining**, the base onto its early checkpoint: {listed(parts)} ({found.told('K3', 'K38')})."
+
+
+WRITERS: tuple[Callable[[Found], str], ...] = (
+    both_and_the_rest,
+    by_layers_only,
+    each_alone,
+    balance,
+    other_recipes,
+    at_last_token,
+    task_attention,
+    new_form,
+    late_patch,
+    pretraining,
+)
+
+
+def words(found: Found) -> str:
+    """The sentences as a list in Markdown, between markers."""
+    lines = []
+    for write in WRITERS:
+        try:
+            lines.append(f"- {write(found)}")
+        except NotMeasuredError:
+            continue
+    return "\n\n".join([MARKERS[0], *(["\n".join(lines)] if lines else []), MARKERS[1]])

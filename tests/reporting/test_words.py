@@ -1,0 +1,109 @@
+"""What the README says in words is what the summaries and verdicts say."""
+
+import re
+
+import pandas as pd
+import pytest
+from made_up_study import REPOSITORY, STUDY, made_up_summary, made_up_verdicts
+
+from stages.analysis.claims import read_claims, side_by_side
+from stages.reporting.tables import verdict_table
+from stages.reporting.words import WRITERS, Found, balance, both_and_the_rest, ranged, words
+from stages.study.items import summary_items
+from stages.study.params import read_yaml
+
+CLAIMS = read_yaml(REPOSITORY / "data/claims.yaml")["claims"]
+PUBLISHED = pd.read_csv(REPOSITORY / "data/published/position_grafting.csv")
+
+
+@pytest.fixture(scope="module")
+def found() -> Found:
+    items = summary_items(STUDY)
+    summaries = pd.concat([made_up_summary(*item) for item in items], ignore_index=True)
+    runs = dict.fromkeys((model, seed) for model, seed, _ in items)
+    verdicts = pd.concat([made_up_verdicts(*run, CLAIMS) for run in runs], ignore_index=True)
+    claims = side_by_side(read_claims(REPOSITORY / "data/claims.yaml").claims)
+    table = verdict_table(verdicts, {claim.id: claim for claim in claims})
+    return Found(summaries, verdicts, table, STUDY, PUBLISHED)
+
+
+def changed(found: Found, scheme: str, value: float) -> Found:
+    """One scheme of one model on one prompt with another estimate."""
+    table = found.summaries.copy()
+    cell = (table["scheme"] == scheme) & (table["model"] == "tiny-llama") & (table["prompt"] == "qa")
+    cell &= (table["setup"] == "fmra") & (table["experiment"] == "positions")
+    table.loc[cell & (table["metric"] == "recovered_logprob"), "estimate"] = value
+    return found._replace(summaries=table)
+
+
+def test_a_study_without_results_says_nothing(found):
+    empty = found._replace(summaries=found.summaries.head(0), verdicts=found.verdicts.head(0))
+    assert words(empty) == "<!-- words -->\n\n<!-- /words -->"
+
+
+def test_the_ends_of_a_range_are_those_of_all_models_and_prompts(found):
+    told = both_and_the_rest(changed(changed(found, "FE+LT", 1.23), "(FE+LT)^C", 7.5))
+    assert "to 1.23 of the log-probability" in told and "at most 7.50 and" in told
+    assert (
+        ranged(pd.Series([0.999, 1.001])) == "1.00" and ranged(pd.Series([0.5, -0.1, 0.2])) == "-0.10 to 0.50"
+    )
+
+
+def test_verdicts_are_counted_over_models(found):
+    whole = found.verdicts[(found.verdicts["prompt"] == "all") & (found.verdicts["claim"] == "C1")]
+    counts = whole["verdict"].value_counts()
+    told = re.search(r"\(C1: ([^;]*);", both_and_the_rest(found))
+    assert told and {*told[1].split(", ")} == {f"{number} {word}" for word, number in counts.items()}
+
+
+def test_a_model_leans_on_a_pathway_only_where_both_prompts_say_so(found):
+    rows = [
+        ("C5", "r(LT) above r(FE)"),
+        ("K10", "r(LT | PRE unembed) above r(FE | PRE unembed)"),
+        ("K10", "r(LT | SFT unembed) above r(FE | SFT unembed)"),
+        ("K17", "r(LT | layers) above r(FE | layers)"),
+    ]
+    ends = {
+        "tiny-gpt2": (0.1, 0.2),
+        "tiny-llama": (-0.2, -0.1),
+        "tiny-gemma": (0.1, -0.1),
+    }  # low on headline, and on qa
+    parts = [
+        {
+            "claim": claim,
+            "comparison": words,
+            "model": model,
+            "seed": 0,
+            "metric": "recovered_logprob",
+            "prompt": prompt,
+        }
+        | {"low": low, "high": low + 0.05}
+        for claim, words in rows
+        for model, lows in ends.items()
+        for prompt, low in zip(("headline", "qa"), lows, strict=True)
+    ]
+    told = balance(found._replace(verdicts=pd.DataFrame(parts)))
+    for words_of in ("as grafted", "with PRE's unembedding for all", "with SFT's", "by layers only"):
+        assert f"{words_of}, LT in tiny-gpt2, FE in tiny-llama, neither in tiny-gemma" in told
+
+
+def test_every_sentence_is_written_of_a_whole_study(found):
+    verdicts = found.verdicts.copy()
+    for claim, scheme in (
+        ("C5", "LT"),
+        ("K10", "LT | PRE unembed"),
+        ("K17", "LT | layers"),
+        ("C11", "FE ATTN"),
+    ):
+        assert verdicts.loc[verdicts["claim"] == claim, "comparison"].str.startswith(f"r({scheme})").any()
+    summaries = pd.concat(
+        [
+            found.summaries,
+            *(found.summaries.query("setup == 'fmra'").assign(setup=name) for name in ("gentle", "lora")),
+        ]
+    )
+    logits = verdicts[verdicts["claim"] == "K36"].assign(metric="recovered_logit_difference")
+    every = found._replace(summaries=summaries, verdicts=pd.concat([verdicts, logits]))
+    written = [write(every) for write in WRITERS]
+    assert len({*written}) == len(WRITERS) and all(re.search(r"\d\.\d\d", line) for line in written[:3])
+    assert words(every).count("\n- ") == len(WRITERS)
