@@ -68,7 +68,7 @@ clean:  ## remove what was made here but the committed results: weights, caches,
 # The lock holds everything but CUDA's own packages, which come with torch's build for GPUs: one lock for CPU and GPU.
 lock:  ## requirements.lock with the newest versions that the pins allow
 	rm -rf .lock && $(PYTHON) -m venv .lock
-	.lock/bin/python -m pip install --quiet --editable '.[study,test]'
+	.lock/bin/python -m pip install --quiet --editable '.[study,gguf,test]'
 	.lock/bin/python -m pip freeze --all --exclude-editable --exclude pip > .lock/all
 	grep -ivE '^(nvidia|cuda|triton)' .lock/all | sed 's/^torch==\([0-9.]*\).*/torch==\1/' > .lock/lock
 	mv .lock/lock requirements.lock && rm -rf .lock
@@ -76,5 +76,5 @@ lock:  ## requirements.lock with the newest versions that the pins allow
 $(READY): pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ": make PYTHON=python3.x" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --constraint requirements.lock --editable '.[study,test]'
+	.venv/bin/python -m pip install --quiet --constraint requirements.lock --editable '.[study,gguf,test]'
 	touch $@

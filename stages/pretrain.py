@@ -47,8 +47,8 @@ def trained(own: Mapping[str, Any], pretrain: Mapping[str, int], facts: Path, ou
 
 
 def obtained(own: Mapping[str, Any], pretrain: Mapping[str, int], facts: Path, out: Path) -> Made:
-    """(model, early, tokenizer, {}), from the hub or a local folder."""
-    model, tokenizer = obtain(own["source"], own["architecture"], own["dtype"])
+    """(model, early, tokenizer, {}), from the hub, a local folder, packages or a GGUF file."""
+    model, tokenizer = obtain(own["source"], own["family"], own["architecture"], own["dtype"])
     return model, obtain_early(own["source"], model), tokenizer, {}
 
 

@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from stages.commands.recover import recover
 from stages.facts.own import read_own
+from stages.modeling.packages import DOWNLOADS
 from weightgraft.errors import run_main
 
 NOT_COPIED = ("results/", "figures/", "dvc.lock", ".dvc/")
@@ -104,6 +105,15 @@ def make_copy(source: Path, copy: Path, changes: Mapping[str, Any], cache: Path)
     shutil.copyfile(source / ".dvc/config", copy / ".dvc/config")
     dvc(copy, "config", "core.no_scm", "true", check=True)
     dvc(copy, "config", "cache.dir", str(cache), check=True)
+    share_downloads(source / DOWNLOADS, copy / DOWNLOADS)
+
+
+def share_downloads(source: Path, copy: Path) -> None:
+    """What was downloaded and converted here serves the copy, and the other way round."""
+    source.mkdir(parents=True, exist_ok=True)
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    if not copy.exists():
+        copy.symlink_to(source)
 
 
 def main() -> None:

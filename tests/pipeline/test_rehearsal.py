@@ -70,7 +70,7 @@ def test_a_checkpoint_in_the_hubs_names_is_obtained_and_its_tokenizer_finds_ever
 ):
     entry = changed["models"][name]
     source = {"revision": None, **entry["source"]}
-    model, tokenizer = obtain(source, entry["architecture"], entry["dtype"])
+    model, tokenizer = obtain(source, entry["family"], entry["architecture"], entry["dtype"])
     assert model.dtype == torch.bfloat16 and model.config.model_type == entry["family"]
     assert len(tokenizer) <= model.config.vocab_size and tokenizer.pad_token is not None
     world = make_world(changed["generate_facts"], read_yaml(Path("data/words.yaml")), Path())
@@ -90,7 +90,7 @@ def test_the_second_model_of_full_depth_differs_a_little_everywhere(folders, tmp
     write_neighbour(folders / "gpt2-xl", tmp_path / "other", noise=0.02, dtype="bfloat16")
     source = {"revision": None, "early": "untrained"}
     one, other = (
-        obtain(source | {"model": str(folder)}, SHAPES["gpt2-xl"], "float32")[0].state_dict()
+        obtain(source | {"model": str(folder)}, "gpt2", SHAPES["gpt2-xl"], "float32")[0].state_dict()
         for folder in (folders / "gpt2-xl", tmp_path / "other")
     )
     for name, tensor in one.items():

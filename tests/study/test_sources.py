@@ -63,7 +63,8 @@ def test_a_whole_local_folder_is_accepted_and_loaded(whole, tmp_path):
     set_up(0, threads=1)
     source = {"model": str(whole), "revision": None, "early": "untrained"}
     config = json.loads((whole / "config.json").read_text())
-    model, tokenizer = obtain(source, {"num_hidden_layers": config["num_hidden_layers"]}, "bfloat16")
+    stated = {"num_hidden_layers": config["num_hidden_layers"]}
+    model, tokenizer = obtain(source, "llama", stated, "bfloat16")
     assert model.dtype == torch.bfloat16 and tokenizer.pad_token is not None
     early = obtain_early(source, model)
     assert early.dtype == torch.bfloat16
@@ -71,7 +72,9 @@ def test_a_whole_local_folder_is_accepted_and_loaded(whole, tmp_path):
     again = obtain_early(source | {"early": str(whole)}, model)
     assert torch.equal(again.get_input_embeddings().weight, model.get_input_embeddings().weight)
     with pytest.raises(UserError, match=r"num_hidden_layers = .*params.yaml's architecture 7"):
-        obtain(source, {"num_hidden_layers": 7}, "float32")
+        obtain(source, "llama", {"num_hidden_layers": 7}, "float32")
+    with pytest.raises(UserError, match=r"is a llama model; its entry's family is 'qwen2'"):
+        obtain(source, "qwen2", {}, "float32")
 
 
 def truncate(folder: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from stages.study.checking.sources import config_of
+from stages.study.checking.sources import config_of, is_here
 from stages.study.faults import Section, parsed
 from stages.study.schema import Count, Model, Positive, Share
 from weightgraft.engine.families import FAMILIES
@@ -109,14 +109,14 @@ def is_stated(model: Model) -> bool:
 
 def config_with(name: str, model: Model, root: Path) -> dict[str, Any]:
     """What a pretrained model is made of: its own config says it, and what params.yaml states must be the same. Where that
-    is all that has to be known of a hub model, the hub is not asked; the model itself is checked when it is obtained.
+    is all that has to be known of a model that is not here, nobody is asked; the model itself is checked when it is obtained.
 
     Raises:
         UserError: its config says otherwise.
     """
     assert model.source is not None
     stated = model.architecture
-    if is_stated(model) and not Path(model.source.model).is_dir():
+    if is_stated(model) and not is_here(model.source, root):
         return stated
     config = config_of(name, model.source, root)
     for key, value in stated.items():

@@ -1,8 +1,7 @@
-"""Can the study's pretrained models be had, and is there room for what is made of them? Asked before any work: folders and
+"""Can the study's pretrained models be had, and is there room for what is made of them? Asked before any work: folders, files and
 the hub's cache first, the hub only if need be."""
 
 import math
-import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
@@ -13,7 +12,10 @@ from typing import Any
 
 import psutil
 
-from stages.study.schema import Launch, Model, Source
+from stages.study.checking.early import check_early
+from stages.study.checking.packages import check_file, config_of_file, file_of
+from stages.study.schema import Launch, Model
+from stages.study.source_schema import AnySource, GgufSource, Source
 from weightgraft.errors import UserError
 from weightgraft.loading.families import SAVE_TEXT_PART
 from weightgraft.loading.folders import check_model, check_tokenizer, has_tokenizer, listing, local_config
@@ -22,7 +24,6 @@ from weightgraft.loading.headers import header_of
 PATIENCE = 3.0  # seconds that the hub has to answer
 CHECKPOINT = 12  # bytes a trained number: itself and AdamW's two moments, in float32
 TRAINED = 16  # bytes a trained number in memory: the same, and its gradient
-COMMIT = r"[0-9a-f]{40}"
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,21 @@ def check_source(name: str, model: Model, trained: int, launch: Launch, root: Pa
     if model.source is None:
         return
     key = f"models.{name}.source"
-    found = found_at(key, model, model.source, root / "runs/pretrain" / name)
+    found = found_at(key, model, model.source, root, root / "runs/pretrain" / name)
     check_disk(name, model, found, trained, root)
     if trained and "fsdp" not in launch.train:
         check_memory(name, model, found)
 
 
-def found_at(key: str, model: Model, source: Source, obtained: Path) -> Found:
-    """Where the model is and how large: a local folder, what an earlier run obtained, the hub's cache, or the hub."""
+def found_at(key: str, model: Model, source: AnySource, root: Path, obtained: Path) -> Found:
+    """Where the model is and how large: a local folder, what an earlier run obtained, a GGUF file, packages, the hub's cache,
+    or the hub."""
+    there = (obtained / "config.json").is_file()
+    if not isinstance(source, Source):
+        if there:
+            check_early(f"{key}.early", source.early, commits=False)
+            return Found(numbers_in(obtained.glob("*.safetensors")), 0)
+        return Found(*check_file(key, model, source, root))
     folder = Path(source.model)
     if folder.is_dir():
         family = check_model(f"{key}: {folder}", folder, adapters=False)
@@ -80,11 +88,11 @@ def found_at(key: str, model: Model, source: Source, obtained: Path) -> Found:
         if not has_tokenizer(folder):
             raise UserError(f"{key}: {folder} has no tokenizer; there is {listing(folder)}")
         check_tokenizer(f"{key}: {folder}", folder)
-        check_early(key, source)
+        check_early(f"{key}.early", source.early, commits=True)
         return Found(numbers_in(folder.glob("*.safetensors")), 0)
     check_id(key, source)
-    check_early(key, source)
-    if (obtained / "config.json").is_file():
+    check_early(f"{key}.early", source.early, commits=True)
+    if there:
         return Found(numbers_in(obtained.glob("*.safetensors")), 0)
     return found_on_hub(key, source)
 
@@ -97,13 +105,29 @@ def check_id(key: str, source: Source) -> None:
         raise UserError(f"{key}.revision is missing: a hub model needs one, the 40 digits of a commit")
 
 
-def config_of(name: str, source: Source, root: Path) -> dict[str, Any]:
-    """What the model's config.json says: the local folder's, that of what an earlier run obtained, or the hub's.
+def is_here(source: AnySource, root: Path) -> bool:
+    """Whether what the model is made of can be read on this disk, in a folder or a file that its source names."""
+    return Path(source.model).is_dir() if isinstance(source, Source) else file_of(source, root).is_file()
+
+
+def config_of(name: str, source: AnySource, root: Path) -> dict[str, Any]:
+    """What the model's config.json says: the local folder's, the file's, that of what an earlier run obtained, or the hub's.
 
     Raises:
         UserError: there is none to be had.
     """
     key = f"models.{name}.source"
+    if not isinstance(source, Source):
+        if is_here(source, root):
+            return config_of_file(key, source, root)
+        if obtained := local_config(str(root / "runs/pretrain" / name)):
+            return obtained
+        if isinstance(source, GgufSource):
+            raise UserError(f"{key}.gguf is {source.gguf!r}: no such file")
+        raise UserError(
+            f"{key}: its packages are not here yet, and models.{name}.architecture does not say what the model is made of: state "
+            "hidden_size, num_hidden_layers and num_attention_heads there"
+        )
     if Path(source.model).is_dir():
         check_model(f"{key}: {source.model}", Path(source.model), adapters=False)
         return local_config(source.model) or {}
@@ -115,19 +139,6 @@ def config_of(name: str, source: Source, root: Path) -> dict[str, Any]:
     with hub_errors(key, source):
         path = hf_hub_download(source.model, "config.json", revision=source.revision, etag_timeout=PATIENCE)
     return local_config(str(Path(path).parent)) or {}
-
-
-def check_early(key: str, source: Source) -> None:
-    """What stands for the early checkpoint is `untrained`, a whole local model, or a commit."""
-    early = source.early
-    if early == "untrained" or re.fullmatch(COMMIT, early):
-        return
-    if Path(early).is_dir() or early.startswith((".", "/", "~")):
-        check_model(f"{key}: early: {early}", Path(early), adapters=False)
-    else:
-        raise UserError(
-            f"{key}.early is {early!r}; valid: untrained, a local folder, or the 40 digits of a commit"
-        )
 
 
 def found_on_hub(key: str, source: Source) -> Found:
