@@ -3,7 +3,7 @@
 import hashlib
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import gguf
@@ -62,12 +62,13 @@ def write_gguf(
     tokenizer: PreTrainedTokenizerBase,
     quantized: str | None = None,
     pre: str = "gpt-2",
+    pieces: Sequence[str] | None = None,
     more: Mapping[str, object] | None = None,
     tensors: Mapping[str, np.ndarray | None] | None = None,
 ) -> Path:
-    """quantized: a type such as Q8_0 for the matrices. more: further text and numbers of the metadata. tensors: others instead or
-    beside; None: left out."""
-    config, backend = model.config, tokenizer.backend_tokenizer
+    """quantized: a type such as Q8_0 for the matrices. pieces: a sentencepiece vocabulary in place of the tokenizer's. more:
+    further text and numbers of the metadata. tensors: others instead or beside; None: left out."""
+    config = model.config
     writer = GGUFWriter(path, ARCHITECTURES[config.model_type])
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
@@ -84,18 +85,20 @@ def write_gguf(
         writer.add_key_length(config.head_dim)
     if config.model_type == "gemma3_text":
         writer.add_sliding_window(config.sliding_window)
-    vocabulary = backend.get_vocab()
-    tokens = sorted(vocabulary, key=vocabulary.__getitem__)
-    special = {*tokenizer.all_special_tokens}
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(pre)
-    writer.add_token_list(tokens)
-    writer.add_token_types([CONTROL if token in special else NORMAL for token in tokens])
-    merges = json.loads(backend.to_str())["model"]["merges"]
-    writer.add_token_merges([" ".join(pair) for pair in merges])
-    writer.add_bos_token_id(tokenizer.bos_token_id)
-    writer.add_eos_token_id(tokenizer.eos_token_id)
-    writer.add_add_bos_token(tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id)
+    if pieces is None:
+        _add_byte_level(writer, tokenizer, pre)
+    else:
+        writer.add_tokenizer_model("llama")
+        writer.add_tokenizer_pre("default")
+        writer.add_token_list(pieces)
+        writer.add_token_scores([-1000.0] * len(pieces))
+        writer.add_token_types(
+            [CONTROL if piece in ("<pad>", "<eos>", "<bos>") else NORMAL for piece in pieces]
+        )
+        writer.add_pad_token_id(pieces.index("<pad>"))
+        writer.add_bos_token_id(pieces.index("<bos>"))
+        writer.add_eos_token_id(pieces.index("<eos>"))
+        writer.add_add_bos_token(True)
     for key, value in (more or {}).items():
         add = writer.add_string if isinstance(value, str) else writer.add_uint32
         (writer.add_float32 if isinstance(value, float) else add)(key, value)
@@ -115,7 +118,22 @@ def write_gguf(
     return path
 
 
-def _tensors(model: PreTrainedModel):
+def _add_byte_level(writer: GGUFWriter, tokenizer: PreTrainedTokenizerBase, pre: str) -> None:
+    backend = tokenizer.backend_tokenizer
+    vocabulary = backend.get_vocab()
+    tokens = sorted(vocabulary, key=vocabulary.__getitem__)
+    special = {*tokenizer.all_special_tokens}
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list(tokens)
+    writer.add_token_types([CONTROL if token in special else NORMAL for token in tokens])
+    writer.add_token_merges([" ".join(pair) for pair in json.loads(backend.to_str())["model"]["merges"]])
+    writer.add_bos_token_id(tokenizer.bos_token_id)
+    writer.add_eos_token_id(tokenizer.eos_token_id)
+    writer.add_add_bos_token(tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id)
+
+
+def _tensors(model: PreTrainedModel) -> Iterator[tuple[str, np.ndarray]]:
     config = model.config
     arch = next(
         key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == ARCHITECTURES[config.model_type]

@@ -118,6 +118,18 @@ def test_bos_is_put_in_front_where_the_file_says_so(tmp_path, bos):
     assert (read("a")["input_ids"][0] == read.bos_token_id) == bos
 
 
+def test_gemmas_sentencepiece_vocabulary_is_read_and_kept(tmp_path):
+    single = [f"<0x{byte:02X}>" for byte in range(256)]
+    pieces = ["<pad>", "<eos>", "<bos>", "<unk>", *single, *"TimRothofln1▁", "  ", "Ti", "Tim", "▁R", "▁Ro"]
+    model = model_for_gguf("gemma3_text", tokenizer_of(bos=True), vocab_size=len(pieces))
+    file = write_gguf(tmp_path / "a.gguf", model, tokenizer_of(bos=True), pieces=pieces)
+    _, read = load_model(converted("a", file, None, "float32", tmp_path))
+    assert read("Tim Roth").tokens() == ["<bos>", "Tim", "▁Ro", "t", "h"]
+    assert read("Tim  1é").tokens() == ["<bos>", "Tim", "▁▁", "1", "<0xC3>", "<0xA9>"]
+    assert read.decode(read("Tim  Roth")["input_ids"], skip_special_tokens=True) == "Tim  Roth"
+    assert (read.pad_token, read.eos_token) == ("<pad>", "<eos>")
+
+
 def test_smollms_digits_stand_alone(tmp_path):
     tokenizer = tokenizer_of(bos=False)
     file = write_gguf(tmp_path / "a.gguf", model_for_gguf("llama", tokenizer), tokenizer, pre="smollm")

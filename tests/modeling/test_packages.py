@@ -4,10 +4,8 @@ before anything is read, and nothing of a package is written under its own names
 import hashlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from made_up_ggufs import model_for_gguf, tokenizer_of, write_gguf, write_wheel
 from stages.commands.quick import share_downloads
 from stages.modeling import packages
 from stages.modeling.models import set_up
-from stages.modeling.packages import DOWNLOADS, alone_in, emptied, kept_as, packaged
+from stages.modeling.packages import DOWNLOADS, emptied, kept_as, packaged
 from stages.modeling.sources import name_of, obtain
 from weightgraft.errors import UserError
 
@@ -220,14 +218,14 @@ def test_a_file_that_the_wheel_lacks_and_another_sum_or_order_are_told(index):
 
 def test_names_in_a_wheel_lead_nowhere(index, tmp_path):
     """Neither those beside the file nor the file's own: what is read is written under its sum."""
-    evil = {"../../evil": b"x", "/tmp/evil-of-the-tests": b"x", "../tiny.gguf": CONTENT[0]}
+    evil = {"../../evil": b"x", "/evil-of-the-tests": b"x", "../tiny.gguf": CONTENT[0]}
     source = part(index, 1, b"", evil) | {"sha256": sha256(CONTENT[0])}
     source["file"] = "../tiny.gguf"  # params.yaml may not say this (tests/study/test_gguf_sources.py)
     before = {path for path in tmp_path.rglob("*") if "work" not in path.parts}
     assert packaged(source).read_bytes() == CONTENT[0]
     assert {path.name for path in Path().rglob("*") if path.is_file()} == {f"{source['sha256']}.gguf"}
     assert {path for path in tmp_path.rglob("*") if "work" not in path.parts} == before
-    assert not Path("/tmp/evil-of-the-tests").exists()
+    assert not Path("/evil-of-the-tests").exists()
 
 
 def test_a_link_in_a_wheel_is_not_followed(index):
@@ -256,22 +254,29 @@ with alone_in(Path(sys.argv[1])):
 
 def test_two_processes_fill_the_folder_one_after_the_other_and_a_killed_one_holds_up_nobody(tmp_path):
     def start() -> subprocess.Popen:
-        words = [sys.executable, "-c", HOLDER, str(tmp_path)]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(words, text=True, **pipes)
+        words, pipe = [sys.executable, "-c", HOLDER, str(tmp_path)], subprocess.PIPE
+        return subprocess.Popen(words, text=True, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT)
 
-    first = start()
-    assert first.stdout.readline() == "in\n"
-    second = start()
-    assert "another process fills it; waiting" in second.stderr.readline()
-    first.send_signal(signal.SIGKILL)
-    assert second.stdout.readline() == "in\n"
-    for process in (first, second):
-        process.communicate()
-    begun = time.monotonic()
-    with alone_in(tmp_path), emptied(tmp_path / "made") as made:
+    with start() as first, start() as second:
+        try:
+            lines = [process.stdout.readline() for process in (first, second)]
+            assert sorted(lines) == sorted(["in\n", f"{tmp_path}: another process fills it; waiting\n"])
+            holder, waiting = (first, second) if lines[0] == "in\n" else (second, first)
+            holder.kill()
+            assert waiting.stdout.readline() == "in\n"
+        finally:
+            first.kill()
+            second.kill()
+
+
+def test_a_folder_for_what_is_being_made_is_empty_at_first_and_gone_at_the_end(tmp_path):
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made/left").touch()
+    with pytest.raises(KeyError), emptied(tmp_path / "made") as made:
+        assert not [*made.iterdir()]
         (made / "half").touch()
-    assert not made.exists() and time.monotonic() - begun < 5
+        raise KeyError
+    assert not made.exists()
 
 
 def test_a_copy_of_the_repository_shares_what_was_downloaded(tmp_path):
