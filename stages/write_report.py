@@ -4,9 +4,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from stages.analysis.claims import read_claims, side_by_side
 from stages.frame.timing import run_stage
-from stages.plotting.results import read_published, read_summaries
+from stages.plotting.results import read_published, read_real, read_summaries
 from stages.reporting.page import (
     families_figure,
     figures_of,
@@ -20,13 +22,14 @@ from stages.reporting.sources import (
     hashes,
     read_notes,
     read_pins,
+    read_real_verdicts,
     read_run_time,
     read_sections,
     read_training,
     read_verdicts,
 )
 from stages.reporting.tables import markdown, verdict_table
-from stages.reporting.words import Found, words
+from stages.reporting.words import Found, findings, words
 from stages.study.items import summary_items
 from stages.study.params import read_yaml
 
@@ -46,15 +49,21 @@ def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
     pairs = list(dict.fromkeys((model, seed) for model, seed, _ in items))
     needed = [(model, seed) for model in study["models"] for seed in study["seeds"]]
     verdicts = read_verdicts(arguments.verdicts, pairs, needed)
-    table, published = verdict_table(verdicts, claims), read_published(arguments.published)
+    real = read_real(arguments.real, params.get("real", {}))
+    judged_real = read_real_verdicts(arguments.real, params.get("real", {}))
+    table = verdict_table(pd.concat([*judged_real, verdicts], ignore_index=True), claims)
+    published = read_published(arguments.published)
+    tiny = verdict_table(verdicts, claims)
+    told = words(Found(summaries, verdicts, tiny, study, published["position_grafting"]))
     method, figures = split_figures(figures_of(params, summaries, arguments.figures))
     inputs = [
         *(arguments.params, arguments.pyproject, arguments.claims, arguments.notes, arguments.summaries),
         *(arguments.verdicts, arguments.metrics, arguments.published, arguments.figures, arguments.families),
-        arguments.run_time,
+        *(arguments.run_time, arguments.real),
     ]
     return {
         "models": study["models"],
+        "real_models": list(dict.fromkeys(name for found in real for name in found["model"])),
         "facts": params["generate_facts"]["facts"] if study["recipes"] else 0,
         "own_facts": int(summaries.loc[summaries["setup"].isin(study["own"]), "n"].max())
         if study["own"]
@@ -65,8 +74,9 @@ def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "brief": in_brief(table),
         "families": families_figure(arguments.families),
         "run_time": read_run_time(arguments.run_time),
-        "tables": number_tables(params, summaries, published),
-        "words": words(Found(summaries, verdicts, table, study, published["position_grafting"])),
+        "tables": number_tables(params, pd.concat([*real, summaries], ignore_index=True), published),
+        "words": told,
+        "findings": findings(told),
         "training": training_table(read_training(arguments.metrics)),
         "sections": read_sections(arguments.params),
         "pins": read_pins(arguments.pyproject),
@@ -103,6 +113,7 @@ def main() -> None:
             "run-time",
             "where the seconds of the last `make repro` that trained everything went (csv); may be empty",
         ),
+        ("real", "folder of what `make real` found on really pretrained models; may be empty"),
         ("claims", "the claims (yaml)"),
         ("published", "folder of the published values (csv)"),
         ("out", "the page (html)"),

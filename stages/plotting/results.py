@@ -1,6 +1,6 @@
 """What the figures draw: the summaries of a study, one row a bar, and the published values beside them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +35,7 @@ def read_summaries(folder: Path, items: Sequence[Item]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def read_real(folder: Path, models: Sequence[str]) -> list[pd.DataFrame]:
+def read_real(folder: Path, models: Iterable[str]) -> list[pd.DataFrame]:
     """The summaries that `make real` has left of these models, a table a setup; none where it has not been run."""
     return [
         pd.read_csv(path)

@@ -43,6 +43,18 @@ def read_verdicts(
     return pd.concat(tables, ignore_index=True)
 
 
+def read_real_verdicts(folder: Path, models: Iterable[str]) -> list[pd.DataFrame]:
+    """The verdicts that `make real` has left of these models, a table a model and seed; none where it has not been run."""
+    found = []
+    for model in models:
+        seeds = sorted(
+            int(path.stem.rpartition("-")[2]) for path in (folder / "verdicts").glob(f"{model}-*.csv")
+        )
+        pairs = [(model, seed) for seed in seeds]
+        found += [read_verdicts(folder / "verdicts", pairs, pairs)] if pairs else []
+    return found
+
+
 def read_training(folder: Path) -> pd.DataFrame:
     """Every number of results/metrics/pretrain and finetune: kind, item, name, value."""
     rows = [

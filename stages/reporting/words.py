@@ -227,6 +227,12 @@ WRITERS: tuple[Callable[[Found], str], ...] = (
 )
 
 
+def findings(told: str) -> list[tuple[str, str]]:
+    """The sentences of `words` as (what it begins with in bold, the rest)."""
+    lines = [line.removeprefix("- **") for line in told.splitlines() if line.startswith("- **")]
+    return [(bold, rest) for bold, _, rest in (line.partition("**") for line in lines)]
+
+
 def words(found: Found) -> str:
     """The sentences as a list in Markdown, between markers."""
     lines = []
