@@ -5,14 +5,17 @@ READY := .venv/ready
 SIZE ?= tiny gpt2
 JOBS ?= 2
 SEED ?= 1
-FACTS ?= examples/inventors
 MODEL ?= tiny-gpt2
 REAL ?=
 
-.PHONY: help repro real quick own world families check test figures pages bench browser rehearsal clean lock
+.PHONY: help demo repro real quick own world families check test figures pages bench browser rehearsal clean lock
 
 help:  ## this list
 	@awk -F ':.*##  *' '/^[a-z]+:.*##/ {printf "%-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+demo: FACTS ?= examples/demo
+demo: check  ## SmolLM2 learns a dozen made-up facts; where do they come back? FACTS=folder of your own
+	python -m stages.commands.demo --facts $(FACTS)
 
 repro: check  ## the whole study: only what changed runs again; JOBS=2 items at a time
 	python -m stages.commands.repro --jobs $(JOBS)
@@ -28,6 +31,7 @@ check: $(READY)  ## is params.yaml valid?
 quick: check  ## one family, one dataset, its panel of Figure 2, in .quick/
 	python -m stages.commands.quick
 
+own: FACTS ?= examples/inventors
 own: check  ## FACTS=folder of your own facts, in MODEL=tiny-gpt2, in .own/ (examples/README.md)
 	python -m stages.commands.quick --own $(FACTS) --model $(MODEL) --copy .own
 
@@ -63,7 +67,7 @@ rehearsal: $(READY)  ## the paper's run, offline, on random weights in its model
 	PYTHONPATH=tests python tests/pipeline/rehearsal.py --full-depth
 
 clean:  ## remove what was made here but the committed results: weights, caches, the environment
-	rm -rf runs .ckpt .quick .own .real .families .world-* .venv build *.egg-info .dvc/cache .dvc/tmp .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf runs .ckpt .demo .quick .own .real .families .world-* .venv build *.egg-info .dvc/cache .dvc/tmp .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # The lock holds everything but CUDA's own packages, which come with torch's build for GPUs: one lock for CPU and GPU.
 lock:  ## requirements.lock with the newest versions that the pins allow

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.commands.quick import NOTHING_MORE, make_copy, repro
+from stages.commands.quick import make_copy, own_changes, repro
 from stages.facts.own import prompt_rows, read_own
 from weightgraft.errors import run_main
 
@@ -59,13 +59,8 @@ def main() -> None:
     parser.add_argument("--copy", type=Path, default=Path(".demo"))
     args = parser.parse_args()
     own = read_own(args.facts)
-    changes = NOTHING_MORE | {
-        "study.models": [args.model],
-        "study.recipes": [],
-        "study.own": ["own"],
-        "read_facts.folder": str(own.folder.resolve()),
-        f"models.{args.model}.threads": None,
-    }
+    # One training at a time: on all cores.
+    changes = own_changes(args.model, args.facts) | {f"models.{args.model}.threads": None}
     copy = args.copy.resolve()
     make_copy(Path.cwd(), copy, changes, cache=Path.cwd() / ".dvc/cache")
     repro(copy)

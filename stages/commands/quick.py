@@ -17,7 +17,9 @@ from ruamel.yaml import YAML
 from stages.commands.recover import recover
 from stages.facts.own import read_own
 from stages.modeling.packages import DOWNLOADS
-from weightgraft.errors import run_main
+from stages.study.faults import choices
+from stages.study.params import load_section
+from weightgraft.errors import UserError, run_main
 
 NOT_COPIED = ("results/", "figures/", "dvc.lock", ".dvc/")
 KEPT = {"results", "figures", "dvc.lock", ".dvc", "runs", ".ckpt"}  # in the copy: what its own runs made
@@ -116,6 +118,26 @@ def share_downloads(source: Path, copy: Path) -> None:
         copy.symlink_to(source)
 
 
+def own_changes(model: str, folder: Path) -> dict[str, Any]:
+    """What a run on one model and facts of one's own alone has in params.yaml.
+
+    Raises:
+        UserError: the facts' first fault, or there is no such model.
+    """
+    changes = NOTHING_MORE | {
+        "study.models": [model],
+        "study.recipes": [],
+        "study.own": ["own"],
+        "read_facts.folder": str(read_own(folder).folder.resolve()),
+    }
+    models = load_section("models")
+    if model not in models:
+        raise UserError(f"--model is {model!r}; {choices(model, models)}")
+    # Of a model that has read another world, it is asked what it knows of this one, fact by fact: as few as there may be.
+    few = {"generate_facts.base_facts": 2, "generate_facts.facts": 2}
+    return changes | (few if "source" in models[model] else {})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="tiny-gpt2")
@@ -128,8 +150,7 @@ def main() -> None:
     source, copy = Path.cwd(), args.copy.resolve()
     changes = NOTHING_MORE | {"study.models": [args.model], "study.recipes": [args.recipe]}
     if args.own:
-        folder = {"read_facts.folder": str(read_own(args.own).folder.resolve())}
-        changes |= folder | {"study.recipes": [], "study.own": ["own"]}
+        changes = own_changes(args.model, args.own)
     make_copy(source, copy, changes, cache=source / ".dvc/cache")
     repro(copy)
     facts = f"the facts of {args.own}" if args.own else args.recipe
