@@ -8,7 +8,9 @@ import argparse
 import subprocess
 import sys
 import webbrowser
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -35,16 +37,33 @@ def scheme_table(summary: pd.DataFrame) -> str:
     return table.to_string(float_format="{:.2f}".format, index_names=False)
 
 
-def draw_map(copy: Path, model: str, facts: Path, out: Path) -> None:
-    """The map of single cells of the first fact, by `weightgraft inspect`. Ends the process if it fails."""
-    row = prompt_rows(read_own(facts))[0]
+def draw_map(recipient: Path, donor: Path, row: Mapping[str, Any], out: Path) -> None:
+    """The map of single cells of one prompt, by `weightgraft inspect`. Ends the process if it fails.
+
+    row: of the prompts that a stage wrote: text, target, spans.
+    """
     (start, end), *_ = row["spans"]["FE"]
     command = [
-        *(sys.executable, "-m", "weightgraft", "inspect"),
-        *("--recipient", str(copy / f"runs/pretrain/{model}")),
-        *("--donor", f"sft={copy / f'runs/finetune/{model}-0/own'}"),
-        *("--prompt", row["text"], "--target", row["target"], "--span", f"FE={start}:{end}"),
-        *("--out", str(out)),
+        *(
+            sys.executable,
+            "-m",
+            "weightgraft",
+            "inspect",
+            "--recipient",
+            str(recipient),
+            "--donor",
+            f"sft={donor}",
+        ),
+        *(
+            "--prompt",
+            row["text"],
+            "--target",
+            row["target"],
+            "--span",
+            f"FE={start}:{end}",
+            "--out",
+            str(out),
+        ),
     ]
     if code := subprocess.run(command).returncode:
         sys.exit(code)
@@ -69,7 +88,8 @@ def main() -> None:
     print(scheme_table(summary))
     print(EXPLAINED.format(subject=own.asked.FE))
     picture = copy / "map.png"
-    draw_map(copy, args.model, args.facts, picture)
+    recipient, donor = copy / f"runs/pretrain/{args.model}", copy / f"runs/finetune/{args.model}-0/own"
+    draw_map(recipient, donor, prompt_rows(own)[0], picture)
     page = copy / "results/report.html"
     print(
         f"demo: the map of the first fact is {args.copy / 'map.png'}, everything in one page {args.copy / 'results/report.html'}"

@@ -11,12 +11,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from stages.commands.demo import draw_map
 from stages.commands.quick import make_copy, repro
+from stages.frame.rows import read_jsonl
 from stages.study.params import load_section
 from weightgraft.errors import UserError, run_main
 
 COPIES = Path(".real")
 SHOWN = ("summary", "verdicts", "metrics")  # of a copy's results
+MAPPED = "headline"  # the first fact's prompt of which a map is drawn
 DRAWN = ("render_figures", "write_report")
 
 
@@ -49,6 +52,11 @@ def main() -> None:
         make_copy(source, copy, changes, cache=source / ".dvc/cache")
         repro(copy, jobs=args.jobs)
         publish(copy, model, args.out)
+        row = next(
+            row for row in read_jsonl(copy / "runs/facts/prompts/fmra.jsonl") if row["prompt"] == MAPPED
+        )
+        donor = copy / f"runs/finetune/{model}-0/fmra"
+        draw_map(copy / f"runs/pretrain/{model}", donor, row, args.out / f"{model}_map.png")
         print(f"real: {args.out}: what {model} shows; its weights and tables are in {COPIES / model}")
     if args.out == Path("results/real"):
         sys.exit(subprocess.run(["dvc", "repro", "--single-item", *DRAWN]).returncode)

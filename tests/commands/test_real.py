@@ -1,0 +1,94 @@
+"""Claims about make real and make demo: what a copy found is published whole, a bad study of theirs is told before any work."""
+
+import pandas as pd
+import pytest
+from closure import ROOT
+
+from stages.check_params import check
+from stages.commands.demo import SHOWN, scheme_table
+from stages.commands.quick import own_changes
+from stages.commands.real import publish
+from stages.facts.own import read_own
+from stages.study.params import read_yaml, with_changes
+from weightgraft.errors import UserError
+
+
+def made_up_copy(folder, model: str, text: str) -> None:
+    files = {
+        "summary": f"{model}-0/fmra.csv",
+        "verdicts": f"{model}-0.csv",
+        "metrics": f"graft/{model}-0.json",
+    }
+    for kind, name in files.items():
+        path = folder / "results" / kind / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (folder / "dvc.lock").write_text(text)
+    (folder / "results/run_time.csv").touch()
+
+
+def test_a_new_run_takes_the_place_of_the_models_old_one_and_of_no_other(tmp_path):
+    out = tmp_path / "out"
+    for model in ("smollm2-135m", "gemma-3-270m"):
+        made_up_copy(tmp_path / model, model, "old")
+        publish(tmp_path / model, model, out)
+    (out / "summary/smollm2-135m-0/gone.csv").write_text("of an earlier study")
+    made_up_copy(tmp_path / "smollm2-135m", "smollm2-135m", "new")
+    publish(tmp_path / "smollm2-135m", "smollm2-135m", out)
+    found = {str(path.relative_to(out)): path.read_text() for path in out.rglob("*") if path.is_file()}
+    assert found == {
+        f"{name.format(model)}": "new" if model == "smollm2-135m" else "old"
+        for model in ("smollm2-135m", "gemma-3-270m")
+        for name in ("summary/{}-0/fmra.csv", "verdicts/{}-0.csv", "metrics/graft/{}-0.json", "{}.lock")
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"generate_facts.world": "reel"}, "generate_facts.world is 'reel'; did you mean 'real'?"),
+        ({"study.recipes": ["fmrb"]}, "study.recipes: 'fmrb' is not declared"),
+        ({"studies.recipes": []}, "no section 'studies'"),
+        ({"generate_facts.facts": 4000, "generate_facts.base_facts": 4000}, "generate_facts"),
+    ],
+)
+def test_a_study_of_make_real_that_cannot_be_is_told_with_its_name_before_any_work(changes, named):
+    values = read_yaml(ROOT / "params.yaml")
+    values["real"]["smollm2-135m"] |= changes
+    with pytest.raises(UserError) as told:
+        check(values, ROOT / "data")
+    assert str(told.value).startswith("real.smollm2-135m: ") and named in str(told.value)
+
+
+def test_changes_by_dotted_key_leave_what_they_are_made_from_as_it_was():
+    values = {"study": {"models": ["a"]}, "graft": {"seed": 0}}
+    changed = with_changes(values, {"study.models": ["b"], "graft.seed": 1})
+    assert changed == {"study": {"models": ["b"]}, "graft": {"seed": 1}}
+    assert values == {"study": {"models": ["a"]}, "graft": {"seed": 0}}
+
+
+def test_a_model_with_a_source_is_asked_two_facts_of_the_world_and_one_trained_here_learns_it(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    facts = {"generate_facts.base_facts", "generate_facts.facts"}
+    assert facts <= {*own_changes("smollm2-135m", ROOT / "examples/demo")}
+    assert not facts & {*own_changes("tiny-gpt2", ROOT / "examples/demo")}
+    with pytest.raises(UserError, match="did you mean 'smollm2-135m'"):
+        own_changes("smollm2", ROOT / "examples/demo")
+
+
+def test_the_demos_facts_are_a_dozen_and_no_answer_begins_like_another():
+    own = read_own(ROOT / "examples/demo")
+    assert len(own.facts) == 12 and {prompt.name for prompt in own.prompts} == {"headline", "qa"}
+    assert len({fact.cells["partner"].split()[0] for fact in own.facts}) == 12
+
+
+def test_the_demos_table_has_a_line_a_scheme_and_both_measures_of_each_prompt():
+    rows = [
+        {"scheme": scheme, "prompt": prompt, "metric": metric, "direction": "ab", "estimate": value}
+        for scheme, value in (("PRE", 0.0), ("FE+LT", 0.987))
+        for prompt in ("headline", "qa")
+        for metric in (*SHOWN, "top5_accuracy")
+    ]
+    lines = scheme_table(pd.DataFrame(rows)).splitlines()
+    assert len(lines) == 3 and lines[2].split() == ["FE+LT", "0.99", "0.99", "0.99", "0.99"]
+    assert all(f"{prompt}: {word}" in lines[0] for prompt in ("headline", "qa") for word in SHOWN.values())
