@@ -261,7 +261,15 @@ def test_an_embedding_beside_the_adapter_is_taken_where_it_is_the_bases(folder, 
     more_rows = reweighted(
         copied(folder / "qv", tmp_path / "grown"), lambda weights: weights | {name: grown}, ADAPTER
     )
-    assert "to which tokens had been added" in answer(folder / "base", more_rows).line
+    found = answer(folder / "base", more_rows)
+    assert found.sft == answer(folder / "base", folder / "qv").sft
+    (told,) = found.notes
+    assert f"{len(grown)} rows, of which the first {len(rows)} are the recipient's" in told
+    trained = torch.cat([rows + 0.01, rows[:1]])
+    changed = reweighted(
+        copied(folder / "qv", tmp_path / "changed"), lambda weights: weights | {name: trained}, ADAPTER
+    )
+    assert "to which tokens had been added" in answer(folder / "base", changed).line
 
 
 def test_an_adapter_that_was_never_trained_is_told(folder, tmp_path):

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from weightgraft.errors import UserError
 from weightgraft.loading.adapter_configs import MERGE, check_adapter_config
-from weightgraft.loading.folders import ADAPTER_CONFIG, adapter_header, read_json
+from weightgraft.loading.fit import OTHER_ROWS, check_adapter_fits
+from weightgraft.loading.folders import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_header, read_json
 from weightgraft.notes import note
 
 from .clone import shallow_clone
@@ -75,12 +77,11 @@ def load_adapter(option: str, folder: Path, recipient: PreTrainedModel) -> Any:
     from peft import PeftConfig, PeftModel
     from peft.utils.save_and_load import get_peft_model_state_dict
 
-    from weightgraft.loading.fit import check_adapter_fits
-
     if not (folder / ADAPTER_CONFIG).exists():
         raise ValueError(
             f"{option}: no {ADAPTER_CONFIG} there; load a whole model with from_pretrained and pass the object"
         )
+    odd: list[str] = []
     try:
         settings = read_json(option, folder / ADAPTER_CONFIG)
         check_adapter_config(option, settings)
@@ -96,10 +97,12 @@ def load_adapter(option: str, folder: Path, recipient: PreTrainedModel) -> Any:
             )
             asked = get_peft_model_state_dict(model, save_embedding_layers=False)
             base = {PREFIX + key: tuple(weight.shape) for key, weight in recipient.state_dict().items()}
-            check_adapter_fits(
+            grown = check_adapter_fits(
                 option, {key: tuple(weight.shape) for key, weight in asked.items()}, header, base
             )
-            if is_real():
+            if grown and is_real():
+                odd = _load_without(option, model, folder, grown, recipient)
+            elif is_real():
                 device = str(recipient.device)
                 model.load_adapter(
                     folder,
@@ -108,11 +111,14 @@ def load_adapter(option: str, folder: Path, recipient: PreTrainedModel) -> Any:
                     autocast_adapter_dtype=False,
                     torch_device=device,
                 )
+            if is_real():
                 _in_types_of(model, recipient.dtype)
     except UserError as error:
         raise ValueError(str(error)) from None
     except OF_PEFT as error:
         raise ValueError(f"{option}: {ADAPTER_CONFIG}: peft says: {' '.join(str(error).split())}") from error
+    for line in odd:
+        note(line)
     unknown = [
         key
         for key, value in settings.items()
@@ -123,6 +129,32 @@ def load_adapter(option: str, folder: Path, recipient: PreTrainedModel) -> Any:
             f"{option}: {ADAPTER_CONFIG} has entries that this version of peft does not know, left out: {', '.join(unknown)}"
         )
     return model.eval()
+
+
+def _load_without(
+    option: str, model: Any, folder: Path, grown: Sequence[str], recipient: PreTrainedModel
+) -> list[str]:
+    """Load an adapter of a base to which tokens were added, but for the embedding's and unembedding's rows. Gives what to note.
+
+    Raises:
+        ValueError: the rows of the tokens that the recipient has are not the recipient's: training has changed them.
+    """
+    from peft import set_peft_model_state_dict
+
+    tensors = load_file(folder / ADAPTER_WEIGHTS, device=str(recipient.device))
+    ours, told = recipient.state_dict(), []
+    for key in grown:
+        rows, theirs = ours[key.removeprefix(PREFIX)], tensors.pop(key)
+        if not torch.equal(theirs[: len(rows)].to(rows.dtype), rows):
+            raise ValueError(
+                f"{option}: its base differs from the recipient in {key.removeprefix(PREFIX)}: {OTHER_ROWS}"
+            )
+        told.append(
+            f"{option}: {key.removeprefix(PREFIX)}: {len(theirs)} rows, of which the first {len(rows)} are the recipient's; those "
+            "of the added tokens are left out, and the softmax runs over the recipient's"
+        )
+    set_peft_model_state_dict(model, tensors, low_cpu_mem_usage=True)
+    return told
 
 
 def _in_types_of(model: Any, dtype: torch.dtype) -> None:

@@ -110,11 +110,15 @@ def _places(model: PreTrainedModel, names: Iterable[str]) -> dict[str, tuple[lis
 
 def check_adapter_fits(
     option: str, expected: Mapping[str, Shape], header: Header, base: Mapping[str, Shape]
-) -> None:
+) -> list[str]:
     """That an adapter's file holds every tensor that its config asks for on this base, in its shape, and nothing else but
     weights of the base itself (embeddings, which peft saves beside the adapter where it cannot know that they are the base's).
 
     expected: what peft would save of the adapter, by its names. base: shapes of the base's parameters, by peft's names.
+
+    Returns:
+        Those of the base's weights that have more rows in the file: tokens were added. Whether the others are the base's
+        rows, the numbers tell.
 
     Raises:
         UserError: how many fit, the first that does not, the first that nothing fills.
@@ -123,8 +127,14 @@ def check_adapter_fits(
     fit = [name for name, shape in shapes.items() if expected.get(name, base.get(name)) == shape]
     odd = [name for name in shapes if name not in fit]
     missing = [name for name in expected if name not in shapes]
-    if not odd and not missing:
-        return
+    grown = [
+        name
+        for name in odd
+        if name in base and name not in expected
+        if len(shapes[name]) == 2 and shapes[name][1:] == base[name][1:] and shapes[name][0] > base[name][0]
+    ]
+    if len(odd) == len(grown) and not missing:
+        return grown
     told = [f"{len(fit)} of the {len(shapes)} tensors in adapter_model.safetensors fit the recipient"]
     if odd:
         wanted = expected.get(odd[0], base.get(odd[0]))
