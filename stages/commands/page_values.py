@@ -218,6 +218,12 @@ def pathways(prefix: str, models: Callable[[Results], pd.DataFrame]) -> dict[str
         f"{prefix}r_rest": lambda results: largest(estimates(models(results), "(FE+LT)^C")),
         f"{prefix}r_fe": lambda results: spread(estimates(models(results), "FE")),
         f"{prefix}r_lt": lambda results: spread(estimates(models(results), "LT")),
+        **{
+            f"{prefix}r_{name}_layers": lambda results, scheme=scheme: spread(
+                estimates(models(results), f"{scheme} | layers", experiment="layers_only")
+            )
+            for name, scheme in (("both", "FE+LT"), ("fe", "FE"), ("lt", "LT"), ("all", "all"))
+        },
     }
 
 
