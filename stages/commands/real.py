@@ -20,7 +20,7 @@ from weightgraft.errors import UserError, run_main
 COPIES = Path(".real")
 SHOWN = ("summary", "verdicts", "metrics")  # of a copy's results
 MAPPED = "headline"  # the first fact's prompt of which a map is drawn
-DRAWN = ("render_figures", "write_report")
+DRAWN = (("check_params",), ("render_figures", "write_report"))  # in this order, alone
 
 
 def publish(copy: Path, model: str, out: Path) -> None:
@@ -59,7 +59,9 @@ def main() -> None:
         draw_map(copy / f"runs/pretrain/{model}", donor, row, args.out / f"{model}_map.png")
         print(f"real: {args.out}: what {model} shows; its weights and tables are in {COPIES / model}")
     if args.out == Path("results/real"):
-        sys.exit(subprocess.run(["dvc", "repro", "--single-item", *DRAWN]).returncode)
+        for stages in DRAWN:
+            if code := subprocess.run(["dvc", "repro", "--single-item", *stages]).returncode:
+                sys.exit(code)
 
 
 if __name__ == "__main__":
