@@ -204,7 +204,9 @@ def check_real(values: Any, real: Mapping[str, Mapping[str, Any]], data: Path) -
             changed = with_changes(values | {"real": {}}, {"study.models": [model], **changes})
             check(changed, data, reach=False)
         except UserError as error:
-            raise UserError(f"real.{model}: {error}") from error
+            told = str(error)
+            at = "." if told.startswith(tuple(changes)) else ": "  # is it about a key that stands there?
+            raise UserError(f"real.{model}{at}{told}") from error
 
 
 def check(values: Any, data: Path, reach: bool = True) -> Params:

@@ -96,12 +96,13 @@ def removed(name: str) -> Break:
     return lambda folder: (folder / name).unlink()
 
 
-def cut(name: str, share: float) -> Break:
-    """The first part of a file only."""
+def ended_before(name: str, mark: str) -> Break:
+    """What stands before the first line that begins so."""
 
     def apply(folder: Path) -> None:
-        data = (folder / name).read_bytes()
-        (folder / name).write_bytes(data[: int(share * len(data))])
+        before, found, _ = (folder / name).read_text(encoding="utf-8").partition(f"\n{mark}")
+        assert found
+        (folder / name).write_text(before + "\n", encoding="utf-8")
 
     return apply
 

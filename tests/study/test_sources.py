@@ -250,6 +250,7 @@ def test_a_scheme_in_layers_that_the_models_config_does_not_have_is_named_before
     values["models"]["gpt2-xl"]["device"] = "cpu"
     values["study"]["models"], values["study"]["repeats"]["models"] = ["gpt2-xl"], []
     values["study"]["new_form"]["models"] = []
+    values["real"] = {}  # whose models have fewer layers
     check(values, DATA)
     values["experiments"]["positions"]["schemes"].append("FE[40]")
     check(values, DATA)

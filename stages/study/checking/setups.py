@@ -129,8 +129,14 @@ def _check_position_sets(
         have = position_sets(template.template, template.sets)
         for scheme, position_set in wanted:
             if position_set not in have | drawn:
+                written = values["schemes"].get(scheme) if isinstance(values["schemes"], Mapping) else None
+                what = (
+                    f"{scheme!r}, {written},"
+                    if isinstance(written, str) and written != scheme
+                    else f"{scheme!r}"
+                )
                 raise UserError(
-                    f"{key}: {scheme!r} names position set {position_set!r}, which prompt {template.id!r} does not have; "
+                    f"{key}: {what} names position set {position_set!r}, which prompt {template.id!r} does not have; "
                     f"valid: {', '.join(sorted(have))}"
                 )
 
