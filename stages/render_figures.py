@@ -69,7 +69,7 @@ def main() -> None:
     summaries = pd.concat(
         [
             read_summaries(arguments.summaries, summary_items(study)),
-            *read_real(arguments.real, section["real"]),
+            *read_real(arguments.real, section.get("real", ())),
         ],
         ignore_index=True,
     )

@@ -12,7 +12,7 @@ from stages.evaluation.budgets import within_memory
 from weightgraft.engine.scores import Scores
 from weightgraft.errors import UserError
 
-FITS = 300  # tokens of a pass
+FITS = 320  # tokens of a pass
 EMPTY = Scores(**{name: torch.zeros(0, 0, dtype=torch.long) for name in ("target_rank", "top1_token")},
                **{name: torch.zeros(0, 0) for name in ("target_logprob", "target_logit", "foil_logit", "joint_logprob")},
                exact_match=torch.zeros(0, 0, dtype=torch.bool))  # fmt: skip
