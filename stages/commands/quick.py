@@ -134,7 +134,7 @@ def own_changes(model: str, folder: Path) -> dict[str, Any]:
     if model not in models:
         raise UserError(f"--model is {model!r}; {choices(model, models)}")
     # Of a model that has read another world, it is asked what it knows of this one, fact by fact: as few as there may be.
-    few = {"generate_facts.base_facts": 2, "generate_facts.facts": 2}
+    few = {"generate_facts.base_facts": 3, "generate_facts.facts": 3}
     return changes | (few if "source" in models[model] else {})
 
 

@@ -67,7 +67,7 @@ def test_changes_by_dotted_key_leave_what_they_are_made_from_as_it_was():
     assert values == {"study": {"models": ["a"]}, "graft": {"seed": 0}}
 
 
-def test_a_model_with_a_source_is_asked_two_facts_of_the_world_and_one_trained_here_learns_it(monkeypatch):
+def test_a_model_with_a_source_is_asked_few_facts_of_the_world_and_one_trained_here_learns_it(monkeypatch):
     monkeypatch.chdir(ROOT)
     facts = {"generate_facts.base_facts", "generate_facts.facts"}
     assert facts <= {*own_changes("smollm2-135m", ROOT / "examples/demo")}
