@@ -222,7 +222,7 @@ def pathways(prefix: str, models: Callable[[Results], pd.DataFrame]) -> dict[str
             f"{prefix}r_{name}_layers": lambda results, scheme=scheme: spread(
                 estimates(models(results), f"{scheme} | layers", experiment="layers_only")
             )
-            for name, scheme in (("both", "FE+LT"), ("fe", "FE"), ("lt", "LT"), ("all", "all"))
+            for name, scheme in (("both", "FE+LT"), ("all", "all"))
         },
     }
 
