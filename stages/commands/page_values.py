@@ -211,6 +211,11 @@ def modules(results: Results, package: str) -> str:
     return "\n\n".join(tables)
 
 
+def by_layers(frame: pd.DataFrame, scheme: str) -> str:
+    """What a scheme recovers where embedding, final norm and unembedding are left to PRE."""
+    return spread(estimates(frame, f"{scheme} | layers", experiment="layers_only"))
+
+
 def pathways(prefix: str, models: Callable[[Results], pd.DataFrame]) -> dict[str, Callable[[Results], str]]:
     """What both places, each of them, and all others recover in some models."""
     return {
@@ -218,12 +223,8 @@ def pathways(prefix: str, models: Callable[[Results], pd.DataFrame]) -> dict[str
         f"{prefix}r_rest": lambda results: largest(estimates(models(results), "(FE+LT)^C")),
         f"{prefix}r_fe": lambda results: spread(estimates(models(results), "FE")),
         f"{prefix}r_lt": lambda results: spread(estimates(models(results), "LT")),
-        **{
-            f"{prefix}r_{name}_layers": lambda results, scheme=scheme: spread(
-                estimates(models(results), f"{scheme} | layers", experiment="layers_only")
-            )
-            for name, scheme in (("both", "FE+LT"), ("all", "all"))
-        },
+        f"{prefix}r_both_layers": lambda results: by_layers(models(results), "FE+LT"),
+        f"{prefix}r_all_layers": lambda results: by_layers(models(results), "all"),
     }
 
 
