@@ -159,13 +159,13 @@ def test_what_is_missing_or_empty_is_named(changed, tmp_path):
     setups = [*PARAMS["study"]["recipes"], *PARAMS["study"]["setups"]]
     faults = Counter(fault.split("/")[0] for fault in missing(tmp_path))
     assert faults["results"] == len(MODELS) * (len(setups) + 3) + 2 and faults["figures"] > 10
-    summary = tmp_path / "results/summary/gpt2-xl-0/fmfa.csv"
+    summary = tmp_path / "results/summary/gpt2-xl-0/rmra_shuffled.csv"
     summary.parent.mkdir(parents=True)
     rows = pd.DataFrame({"experiment": ["positions"], "metric": ["mean_logprob"], "estimate": [float("nan")]})
     rows.to_csv(summary, index=False)
-    assert any("fmfa.csv: mean_logprob is not finite" in fault for fault in missing(tmp_path))
+    assert any("rmra_shuffled.csv: mean_logprob is not finite" in fault for fault in missing(tmp_path))
     rows.assign(estimate=-3.0).to_csv(summary, index=False)
-    assert not any("gpt2-xl-0/fmfa" in fault for fault in missing(tmp_path))
+    assert not any("gpt2-xl-0/rmra_shuffled" in fault for fault in missing(tmp_path))
 
 
 @pytest.mark.parametrize(
