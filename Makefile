@@ -45,7 +45,7 @@ test: $(READY)  ## formatting, lint, types and tests
 	ruff format --check weightgraft stages tests
 	ruff check weightgraft stages tests
 	mypy
-	OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/pipeline/test_pipeline.py tests/pipeline/test_make_repro.py tests
+	OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests
 
 figures: check  ## redraw the figures and the report from the committed summaries, without training
 	dvc repro --single-item check_params
