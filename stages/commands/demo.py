@@ -43,28 +43,16 @@ def draw_map(recipient: Path, donor: Path, row: Mapping[str, Any], out: Path) ->
     row: of the prompts that a stage wrote: text, target, spans.
     """
     (start, end), *_ = row["spans"]["FE"]
-    command = [
-        *(
-            sys.executable,
-            "-m",
-            "weightgraft",
-            "inspect",
-            "--recipient",
-            str(recipient),
-            "--donor",
-            f"sft={donor}",
-        ),
-        *(
-            "--prompt",
-            row["text"],
-            "--target",
-            row["target"],
-            "--span",
-            f"FE={start}:{end}",
-            "--out",
-            str(out),
-        ),
-    ]
+    given = {
+        "--recipient": recipient,
+        "--donor": f"sft={donor}",
+        "--prompt": row["text"],
+        "--target": row["target"],
+        "--span": f"FE={start}:{end}",
+        "--out": out,
+    }
+    options = [str(word) for option in given.items() for word in option]
+    command = [sys.executable, "-m", "weightgraft", "inspect", *options]
     if code := subprocess.run(command).returncode:
         sys.exit(code)
 

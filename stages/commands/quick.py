@@ -18,7 +18,7 @@ from stages.commands.recover import recover
 from stages.facts.own import read_own
 from stages.modeling.packages import DOWNLOADS
 from stages.study.faults import choices
-from stages.study.params import load_section
+from stages.study.params import change, load_section
 from weightgraft.errors import UserError, run_main
 
 NOT_COPIED = ("results/", "figures/", "dvc.lock", ".dvc/")
@@ -59,12 +59,7 @@ def change_params(path: Path, changes: Mapping[str, Any]) -> None:
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, 1000  # what is not changed is written as it was
     params = yaml.load(path.read_text(encoding="utf-8"))
-    for key, value in changes.items():
-        *sections, last = key.split(".")
-        node = params
-        for section in sections:
-            node = node[section]
-        node[last] = value
+    change(params, changes)
     with path.open("w", encoding="utf-8") as file:
         yaml.dump(params, file)
 

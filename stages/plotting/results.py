@@ -11,6 +11,9 @@ from weightgraft.errors import UserError
 
 BAR = ["model", "setup", "dataset", "experiment", "prompt", "template_split", "scheme"]
 OUR_WORDS = {"mean_target_probability": "mean_probability", "mean_target_rank": "mean_rank"}
+# What SFT's top-5 accuracy is at least where it knows what is asked: the verdicts' (analysis/comparisons.py). Below it a fraction
+# of what SFT gains is one of next to nothing, and a single such bar would stretch the axis of the whole page.
+KNOWN = 0.9
 PUBLISHED = ("position_grafting", "component_grafting", "hybrid_grafting")
 NO_VALUES = pd.Series(dtype=float)
 
@@ -62,7 +65,7 @@ def bars_of(
 
     Several seeds become one bar: the mean of their estimates, from the lowest low to the highest high (wider
     than any interval of the mean: with a handful of seeds their spread is not estimated, only shown), and the
-    largest p.
+    largest p. A recovered fraction is not a number where SFT does not know what is asked.
 
     Raises:
         UserError: no such rows.
@@ -76,6 +79,9 @@ def bars_of(
     ]
     if rows.empty:
         raise UserError(f"no summary of {setup} has experiment {experiment} with metric {metric}")
+    if metric.startswith("recovered"):
+        known = _known(rows, summaries).to_numpy()
+        rows = rows.assign(**{name: rows[name].where(known) for name in ("estimate", "low", "high")})
     groups = rows.groupby(BAR, sort=False)
     bars = groups.agg(n=("n", "min"), n_largest=("n", "max"), seeds=("seed", "nunique"))
     bars["estimate"] = groups["estimate"].mean(skipna=False)
@@ -84,6 +90,14 @@ def bars_of(
     if "p_holm" in rows:
         bars["p_holm"] = groups["p_holm"].max(skipna=False)
     return bars.reset_index()
+
+
+def _known(rows: pd.DataFrame, summaries: pd.DataFrame) -> pd.Series:
+    """For each row whether SFT knows what is asked there; it is taken to where no top-5 accuracy was summarized (maps)."""
+    asked = [name for name in (*BAR, "seed", "direction") if name != "scheme"]
+    sft = summaries[(summaries["scheme"] == "SFT") & (summaries["metric"] == "top5_accuracy")]
+    found = rows[asked].merge(sft[[*asked, "estimate"]], on=asked, how="left")["estimate"]
+    return found.isna() | (found >= KNOWN)
 
 
 def panel_of(bars: pd.DataFrame, schemes: Sequence[str], **where: str) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What was found, in a few sentences for the README: every number and every list of models is read off the summaries and verdicts.
+"""What was found, in sentences for the report and docs/claims.md: every number and every list of models is read off the results.
 
 A sentence whose numbers were not measured is left out. Titles name what is told and do not judge it; the verdicts do.
 """

@@ -15,13 +15,12 @@ def read_yaml(path: Path) -> Any:
     return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
 
 
-def with_changes(values: Any, changes: Mapping[str, Any]) -> Any:
-    """A copy of params.yaml's values with others in some places, by dotted key.
+def change(values: Any, changes: Mapping[str, Any]) -> None:
+    """Put other values in some places of params.yaml's, by dotted key.
 
     Raises:
         UserError: a key names no section that is there.
     """
-    values = copy.deepcopy(values)
     for key, value in changes.items():
         *sections, last = key.split(".")
         node = values
@@ -30,6 +29,12 @@ def with_changes(values: Any, changes: Mapping[str, Any]) -> Any:
         if not isinstance(node, dict):
             raise UserError(f"{key!r}: no section {'.'.join(sections)!r}")
         node[last] = value
+
+
+def with_changes(values: Any, changes: Mapping[str, Any]) -> Any:
+    """A changed copy; see change."""
+    values = copy.deepcopy(values)
+    change(values, changes)
     return values
 
 

@@ -139,3 +139,9 @@ def test_pre_commit_runs_the_checks_that_make_test_runs():
     recipe = re.search(r"^test: .*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
     checks = [line.strip() for line in recipe.splitlines() if "pytest" not in line]
     assert [hook["entry"].removeprefix(".venv/bin/") for hook in hooks[0]["hooks"]] == checks
+
+
+def test_every_figure_is_explained():
+    told = (ROOT / "docs/figures.md").read_text(encoding="utf-8")
+    drawn = [path.name for path in (ROOT / "figures").glob("*.png")]
+    assert drawn and [name for name in drawn if f"](../figures/{name})" not in told] == []

@@ -190,3 +190,15 @@ def test_dvc_can_read_the_params_it_has_changed_itself(tmp_path):
         params["study"]["models"] = ["gpt2-xl"]
     changed = load_yaml(str(path))
     assert changed == PARAMS | {"study": PARAMS["study"] | {"models": ["gpt2-xl"]}}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results/real").glob("*.lock")), ids=lambda path: path.stem)
+def test_the_results_of_really_pretrained_models_were_made_by_the_committed_code(path):
+    """Else `make real`. Their lock is held against the study's own, which is held against the files."""
+    here, there = (
+        {dep["path"]: dep["md5"] for stage in read_yaml(lock)["stages"].values() for dep in stage["deps"]}
+        for lock in (ROOT / "dvc.lock", path)
+    )
+    code = {name for name in there if name.startswith(("stages/", "weightgraft/", "data/"))}
+    assert len(code) > 20
+    assert {name for name in code if there[name] != here.get(name)} == set()
