@@ -1,7 +1,9 @@
 """Is a directory the model that it should be? Told from names, sizes and headers, before torch is imported or a weight is read."""
 
+import filecmp
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ INDEX = "model.safetensors.index.json"
 CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+# What else transformers may read of a tokenizer: merges of byte-level BPE, word pieces, chat templates.
+TOKENIZER_PARTS = ("merges.txt", "vocab.txt", "spiece.model", "chat_template.jinja", "chat_template.json")
 PICKLED = (".bin", ".pt", ".pth")
 CONVERT = (
     "python -c \"from transformers import AutoModelForCausalLM as M; M.from_pretrained('{old}')"
@@ -198,6 +202,15 @@ def _check_there(option: str, folder: Path, name: str) -> None:
     raise UserError(f"{option}: {name} is missing; there is {listing(folder)}")
 
 
+def same_tokenizer(one: Path, other: Path) -> bool:
+    """Whether two folders have the same tokenizer, file by file and byte by byte."""
+    return has_tokenizer(one) and all(
+        (one / name).is_file() == (other / name).is_file()
+        and (not (one / name).is_file() or filecmp.cmp(one / name, other / name, shallow=False))
+        for name in (*TOKENIZER_FILES, *TOKENIZER_SETTINGS, *TOKENIZER_PARTS)
+    )
+
+
 def check_tokenizer(option: str, folder: Path) -> None:
     """That the tokenizer's files can be read, and that the model has a row for each token of the vocabulary in its
     tokenizer.json. Tokens that were added to it may have none: whoever asks for one is told.
@@ -205,25 +218,31 @@ def check_tokenizer(option: str, folder: Path) -> None:
     Raises:
         UserError: they cannot, or it is the tokenizer of a larger vocabulary.
     """
-    from tokenizers import Tokenizer
-
     for name in TOKENIZER_SETTINGS:
         if (folder / name).is_file():
             read_json(option, folder / name)
     path = folder / TOKENIZER_FILES[0]
     if not path.is_file():
         return
-    read_json(option, path)
     try:
-        tokenizer = Tokenizer.from_file(str(path))
+        largest = _largest_token(path.read_bytes())
     except Exception as error:  # tokenizers raises nothing narrower
+        read_json(option, path)  # says so where it is no JSON
         raise UserError(f"{option}: {path.name} is no tokenizer: {' '.join(str(error).split())}") from error
-    largest = max(tokenizer.get_vocab(with_added_tokens=False).values(), default=-1)
     rows = text_settings(read_json(option, folder / CONFIG)).get("vocab_size")
     if isinstance(rows, int) and largest >= rows:
         raise UserError(
             f"{option}: {path.name} is another model's: its tokens go up to {largest}, {CONFIG} says vocab_size {rows}"
         )
+
+
+@lru_cache(maxsize=1)  # donors bring the recipient's file, as a rule, and a large vocabulary takes a second
+def _largest_token(content: bytes) -> int:
+    """The largest id in the vocabulary of a tokenizer.json, without added tokens; -1 where it is empty."""
+    from tokenizers import Tokenizer
+
+    vocabulary = Tokenizer.from_str(content.decode()).get_vocab(with_added_tokens=False)
+    return max(vocabulary.values(), default=-1)
 
 
 def read_json(option: str, path: Path) -> dict[str, Any]:

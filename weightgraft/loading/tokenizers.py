@@ -8,14 +8,14 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from weightgraft.engine.schemes import RECIPIENT
 from weightgraft.engine.vocabularies import check_same_ids
 from weightgraft.errors import UserError
-from weightgraft.loading.folders import has_tokenizer, is_adapter, stacked
+from weightgraft.loading.folders import has_tokenizer, is_adapter, same_tokenizer, stacked
 from weightgraft.loading.models import LOCAL, one_line_errors, read_config
 
 Tokenizers = dict[str, PreTrainedTokenizerBase]
 
 
 def load_tokenizers(recipient: Path, donors: Mapping[str, Path]) -> Tokenizers:
-    """The recipient's tokenizer, and that of every donor that brings one.
+    """The recipient's tokenizer, and that of every donor that brings one: the recipient's own where all files are the same.
 
     Raises:
         UserError: one cannot be loaded, or the recipient's cannot tell the characters of its tokens.
@@ -25,6 +25,9 @@ def load_tokenizers(recipient: Path, donors: Mapping[str, Path]) -> Tokenizers:
     tokenizers: dict[str, PreTrainedTokenizerBase] = {}
     for name, path in folders.items():
         option = f"--recipient {path}" if name == RECIPIENT else f"--donor {name}={path}"
+        if name != RECIPIENT and same_tokenizer(recipient, path):
+            tokenizers[name] = tokenizers[RECIPIENT]
+            continue
         if not is_adapter(path):  # AutoTokenizer reads the config too, without saying what is wrong with it
             read_config(option, path)
         with one_line_errors(f"{option}: its tokenizer: "):
