@@ -1,8 +1,9 @@
 """What params.yaml may say: its sections, keys, types and choices, as pydantic models."""
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator
+from pydantic import AfterValidator, Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
 from stages.study.faults import Section
@@ -262,11 +263,21 @@ class RenderFigures(Section):
     colours: dict[str, Colour]
 
 
-class Launch(Section):
-    """What starts a stage: python, or accelerate launch with its options."""
+def starts_python(value: str) -> str:
+    if re.fullmatch(r"(\S[^\n;|&<>`$]* )?(python|accelerate launch( [^\n;|&<>`$]*)?)", value):
+        return value
+    valid = "python, or accelerate launch with its options, behind any prefix (srun, ...); one command: no ; | & < > ` $"
+    raise PydanticCustomError("launch", f"valid: {valid}")
 
-    train: Annotated[str, Field(pattern=r"^(python|accelerate launch( .*)?)$")]
-    graft: Annotated[str, Field(pattern=r"^(python|accelerate launch( .*)?)$")]
+
+Starter = Annotated[str, AfterValidator(starts_python)]
+
+
+class Launch(Section):
+    """What starts a stage: python, or accelerate launch with its options, behind any prefix (srun with its options)."""
+
+    train: Starter
+    graft: Starter
 
 
 class Params(Section):

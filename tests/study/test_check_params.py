@@ -135,6 +135,8 @@ def test_a_wrong_key_is_named_with_the_nearest_valid_one(key, rename, choice):
         ("experiments.positions.prompts", "all", ["experiments.positions.prompts is 'all'", "list"]),
         ("setups.own.experiments", ["positions"], ["experiments.positions", "'own'", "no prompts in common"]),
         ("setups.own.leave_out", ["lives", "question", "workshop", "invention"], ["setups.own.leave_out", "no prompt"]),
+        ("launch.train", "srun --ntasks=1", ["launch.train", "'srun --ntasks=1'", "python, or accelerate launch", "srun"]),
+        ("launch.graft", "python; true", ["launch.graft", "'python; true'", "one command: no ;"]),
         ("graft.draws", 0, ["graft.draws", "0"]),
         ("graft.directions", ["ba"], ["graft.directions", "ba", "ab"]),
         ("study.models", ["tiny-gpt2", "tiny-gpt2"], ["study.models", "tiny-gpt2", "2 times"]),
@@ -155,6 +157,13 @@ def test_a_wrong_value_is_named_with_its_key_and_the_choices(key, value, parts):
         check(changed(key, value), DATA)
     message = str(raised.value)
     assert all(part in message for part in parts) and "\n" not in message, message
+
+
+@pytest.mark.parametrize(
+    "start", ["nice -n 19 python", "srun --gres=gpu:2 accelerate launch --num_processes 2"]
+)
+def test_what_starts_a_stage_may_have_a_prefix(start):
+    check(changed("launch.train", start), DATA)
 
 
 def test_own_recipes_are_on_own_facts_in_a_direction_that_these_are_told_in(tmp_path):
