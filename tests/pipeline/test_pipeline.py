@@ -180,8 +180,7 @@ def test_a_new_scheme_evaluates_again_and_trains_nothing(study):
 
 def test_one_models_learning_rate_trains_that_model_only(study):
     change_params(study / "params.yaml", {"models.tiny-llama.finetune.learning_rate": 0.004})
-    ran = repro(study)
-    assert ran == {
+    assert stale(study) == {
         "check_params",
         *items("finetune", "graft", "summarize", models=("tiny-llama",)),
         *AT_THE_END,
@@ -193,7 +192,7 @@ def test_a_prompt_template_asks_again_and_trains_nothing(study):
     prompts.write_text(
         prompts.read_text().replace("[stars in a movie] alongside", "[stars in a film] alongside")
     )
-    assert repro(study) == {"check_params", "generate_facts", *items("graft", "summarize"), *AT_THE_END}
+    assert stale(study) == {"check_params", "generate_facts", *items("graft", "summarize"), *AT_THE_END}
 
 
 def test_a_training_template_trains_everything_again(study):
