@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
 from stages.frame.rows import read_jsonl
 from weightgraft import Prompt
 from weightgraft.engine.encoding import encode_prompt
-from weightgraft.engine.scores import Scores
 from weightgraft.errors import UserError
 
 # In this order: an answer is the first of them that it is. All by first tokens, which several names may share.
@@ -99,7 +99,7 @@ def names_in(folder: Path, rows: Sequence[Mapping], directions: Sequence[str], t
 
 
 def kinds_of(
-    scores: Scores,
+    said: Int[np.ndarray, "prompt scheme"],
     columns: Sequence[tuple[str, int]],
     rows: Sequence[Mapping],
     prompts: Sequence[Prompt],
@@ -107,10 +107,9 @@ def kinds_of(
 ) -> np.ndarray:
     """Of every prompt under every scheme, in a row, what kind of answer its most likely token is: KINDS.
 
-    columns: (scheme, draw) of the scores; PRE's say what the recipient answers. Facts of one's own have no people's names: there an
-    answer is the target, the recipient's, or something else.
+    said: the most likely token. columns: (scheme, draw) of each; PRE's say what the recipient answers. Facts of one's own have no
+    people's names: there an answer is the target, the recipient's, or something else.
     """
-    said = scores.top1_token.numpy()
     targets = np.array([prompt.target[0] for prompt in prompts])
     own = np.array([names.own.get(person_of(row), -1) if names.own else -1 for row in rows])
     base = said[:, columns.index(PRE)]

@@ -154,7 +154,7 @@ def evaluate(args: argparse.Namespace, item: Mapping[str, Any], name: str) -> pd
     for question, blocks in tasks:
         scores = together([together([next(following) for _ in block], dim=0) for block in blocks])
         table = score_table(question.rows, question.columns, scores, tokenizer, question.whole)
-        answer = kinds_of(scores, question.columns, question.rows, question.prompts, names)
+        answer = kinds_of(scores.top1_token.numpy(), question.columns, question.rows, question.prompts, names)
         tables.append(table.assign(experiment=question.experiment, answer=answer))
     table = pd.concat(tables, ignore_index=True)
     if setup.get("facts") == "half_known":
