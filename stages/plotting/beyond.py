@@ -23,7 +23,14 @@ from stages.plotting.layout import (
 )
 from stages.plotting.panels import bars, say_n
 from stages.plotting.results import Material, bars_of, panel_of
-from stages.plotting.shown import COLLATERAL_SCHEMES, KINDS, LEFT_OUT, POSITION_SCHEMES, WITHIN_LAYERS
+from stages.plotting.shown import (
+    COLLATERAL_SCHEMES,
+    KINDS,
+    LEFT_OUT,
+    POSITION_SCHEMES,
+    REFERENCES,
+    WITHIN_LAYERS,
+)
 from stages.plotting.style import INTERVAL
 
 QUESTIONS = ("headline", "qa")
@@ -40,7 +47,7 @@ def shown_models(material: Material, rows: pd.DataFrame) -> list[str]:
 
 
 def necessity_figure(material: Material, setups: Sequence[str], metric: str) -> Figure:
-    """X1: SFT with some components left to the recipient at FE or at LT; below it FE by layers only, with as much left out.
+    """X1, headline: SFT with some components left to the recipient at FE or LT; below it FE by layers only, with as much left out.
 
     Three bars a row: left out in all layers, in the second half, in the last quarter.
     """
@@ -48,18 +55,20 @@ def necessity_figure(material: Material, setups: Sequence[str], metric: str) -> 
         material.summaries, material.study["seeds"], setup=setups[0], experiment="necessity", metric=metric
     )
     models, colours = shown_models(material, rows), material.section["colours"]
-    groups = [("SFT", LEFT_OUT), ("FE[1/1]", [f"{name}@FE" for name in WITHIN_LAYERS])]
-    heights = [0.75 + 0.21 * len(cells) for _, cells in groups] * len(QUESTIONS)
+    groups = {"SFT": LEFT_OUT, "FE[1/1]": [f"{name}@FE" for name in WITHIN_LAYERS]}
+    heights = [0.75 + 0.21 * len(cells) for cells in groups.values()]
     figure, panels = grid(len(heights), len(models), heights=heights, margins=1.0, sharey="row")
-    lines = iter(panels)
-    for prompt in QUESTIONS:
-        for whole, cells in groups:
-            line = next(lines)
-            for axes, model in zip(line, models, strict=True):
-                _left_out(axes, rows, whole, cells, colours, model=model, prompt=prompt)
-            word = "SFT" if whole == "SFT" else "FE, layers only,"
-            line[0].set_ylabel(f"{prompt}\n{word} except")
-    value_axis(list(panels.flat), rows[~rows["scheme"].isin(("PRE", "SFT"))], metric, upright=False)
+    prompt = QUESTIONS[0]
+    for line, (whole, cells) in zip(panels, groups.items(), strict=True):
+        for axes, model in zip(line, models, strict=True):
+            _left_out(axes, rows, whole, cells, colours, model=model, prompt=prompt)
+        line[0].set_ylabel(f"{prompt}\n{'SFT' if whole == 'SFT' else 'FE, layers only,'} except")
+    value_axis(
+        list(panels.flat),
+        rows[~rows["scheme"].isin(REFERENCES) & (rows["prompt"] == prompt)],
+        metric,
+        upright=False,
+    )
     for axes in panels[-1]:
         axes.set_xlabel(AXIS_LABELS[metric])
     head_columns(panels[0], models)
@@ -115,15 +124,9 @@ def answer_figure(material: Material, setups: Sequence[str], metric: str | None)
         line[0].set_ylabel(f"{prompt}\nshare of the facts")
     head_columns(panels[0], models)
     kinds = [Patch(facecolor=colour, label=words) for words, colour in KINDS.values()]
-    legend(
-        figure,
-        len(models),
-        [
-            *kinds,
-            interval_entry(first),
-            Patch(visible=False, label="by first tokens; the interval is of the right answer"),
-        ],
-    )
+    interval = interval_entry(first)
+    interval.set_label("95 % interval of the right answer")
+    legend(figure, len(models), [*kinds, interval])
     return figure
 
 
@@ -167,5 +170,6 @@ def collateral_figure(material: Material, setups: Sequence[str], metric: str | N
         line[0].set_ylabel(COLLATERAL_WORDS[name])
     head_columns(panels[0], models)
     prompts = variant_entries([f"prompt {prompt}" for prompt in QUESTIONS])
-    legend(figure, len(models), [*prompts, interval_entry(rows["mean_logprob"])])
+    note = Patch(visible=False, label="| layers: layers only")
+    legend(figure, len(models), [*prompts, interval_entry(rows["mean_logprob"]), note])
     return figure

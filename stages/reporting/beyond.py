@@ -4,22 +4,22 @@ import pandas as pd
 
 from stages.plotting.shown import KINDS
 from stages.reporting.pathways import joined
-from stages.reporting.phrases import compared, listed, setting, spread
+from stages.reporting.phrases import compared, listed, place, setting, spread
 from stages.reporting.views import View, look
 
 
 def left_out(view: View) -> str:
     """Both pathways with a component left to the recipient, in all layers."""
     parts = []
-    for place in ("LT", "FE"):
+    for at in ("LT", "FE"):
         rows = {
-            name: look(view, f"SFT except {name}@{place}[all]", "necessity")
+            name: look(view, f"SFT except {name}@{at}[all]", "necessity")
             for name in ("ATTN", "O", "FFN", "O+FFN", "all")
         }
         told = [
             f"{spread(found)} without {name if name != 'all' else 'anything'}" for name, found in rows.items()
         ]
-        parts.append(f"at {place} SFT is at {listed(told)}")
+        parts.append(f"at {at} SFT is at {listed(told)}")
     return f"{joined(parts).removesuffix('.')} {setting(rows['all'])}."
 
 
@@ -35,34 +35,24 @@ def needed_for_enrichment(view: View) -> str:
     )
 
 
-def answers(view: View, scheme: str) -> dict[str, pd.DataFrame]:
-    """The shares of the kinds of answers, but the right one, under a scheme."""
-    return {
-        words: look(view, scheme, "positions", metric=f"answered_{name}")
-        for name, (words, _) in KINDS.items()
-        if name != "target"
-    }
+def answered(view: View, *kinds: str) -> str:
+    """The shares of some kinds of answers under FE and under LT."""
+    parts, rows = [], pd.DataFrame()
+    for scheme in ("FE", "LT"):
+        told = []
+        for kind in kinds:
+            rows = look(view, scheme, "positions", metric=f"answered_{kind}")
+            told.append(f"{KINDS[kind][0]} is at {spread(rows)}")
+        parts.append(f"under {scheme} {listed(told)}")
+    return f"{joined(parts).removesuffix('.')} (share of the facts, by first tokens; {place(rows)})."
 
 
 def failed_grafts(view: View) -> str:
-    parts, every = [], pd.DataFrame()
-    for scheme in ("FE", "LT"):
-        every = look(view, scheme, "positions", metric="answered_target")
-        told = [f"{words} at {spread(found)}" for words, found in answers(view, scheme).items()]
-        parts.append(f"under {scheme} the right answer is at {spread(every)}, {listed(told)}")
-    place = setting(every).replace("answered_target", "share of the facts by their most likely token")
-    return f"{joined(parts).removesuffix('.')} {place}."
+    return answered(view, "target", "base_answer", "co_star")
 
 
-def failed_both(view: View) -> str:
-    parts = []
-    for words, metric in (
-        ("another new co-star", "answered_co_star"),
-        ("the base's own answer", "answered_base_answer"),
-    ):
-        fe, lt = (look(view, scheme, "positions", metric=metric) for scheme in ("FE", "LT"))
-        parts.append(f"as for {words}, {compared('LT', lt, 'FE', fe)}")
-    return joined(parts)
+def other_failures(view: View) -> str:
+    return answered(view, "own_name", "name", "other")
 
 
 def known_facts(view: View) -> str:

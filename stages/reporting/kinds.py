@@ -99,7 +99,7 @@ KINDS: dict[str, Kind] = {
     ),
     "answers": Kind(
         "What is said instead: the kind of the most likely answer under each position scheme",
-        (beyond.failed_grafts, beyond.failed_both),
+        (beyond.failed_grafts, beyond.other_failures),
     ),
     "collateral": Kind(
         "What else finetuning changes: casts that the base knows, of people in no new fact",
