@@ -70,15 +70,17 @@ def watching(
     """The prompts, each watching the first tokens `of` other facts' answers, without those that an answer to one of the facts
     asked begins with, and without what the recipient itself says (`answers`, a token a prompt).
 
+    A prompt to which nothing is left watches nothing: the mass of nothing is 0.
+
     Raises:
-        UserError: nothing is left to watch.
+        UserError: that is so of all prompts.
     """
     wanted = set(of) - set(asked)
     watched = [
         replace(prompt, watched=tuple(wanted - {answer}))
         for prompt, answer in zip(prompts, answers, strict=True)
     ]
-    if not all(prompt.watched for prompt in watched):
+    if not any(prompt.watched for prompt in watched):
         raise UserError("watched: every one of those answers begins as an answer to a fact asked does")
     return watched
 

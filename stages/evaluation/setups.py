@@ -154,6 +154,8 @@ def evaluate(args: argparse.Namespace, item: Mapping[str, Any], name: str) -> pd
     for question, blocks in tasks:
         scores = together([together([next(following) for _ in block], dim=0) for block in blocks])
         table = score_table(question.rows, question.columns, scores, tokenizer, question.whole)
+        if experiments[question.experiment].get("watched"):
+            table["watched_mass"] = table["watched_mass"].fillna(0.0)
         answer = kinds_of(scores.top1_token.numpy(), question.columns, question.rows, question.prompts, names)
         tables.append(table.assign(experiment=question.experiment, answer=answer))
     table = pd.concat(tables, ignore_index=True)

@@ -173,6 +173,7 @@ def test_watched_tokens_are_of_other_facts_answers_alone():
     prompts = [Prompt(tokens=[1, 2], target=[target]) for target in (5, 6)]
     watched = watching(prompts, [7, 8], of=[5, 7, 8, 9], asked=[5, 6])
     assert [prompt.watched for prompt in watched] == [(8, 9), (7, 9)]
+    assert [prompt.watched for prompt in watching(prompts, [9, 8], of=[5, 9], asked=[5, 6])] == [(), (9,)]
     with pytest.raises(UserError, match="watched"):
         watching(prompts, [9, 9], of=[5, 9], asked=[5, 6])
 
