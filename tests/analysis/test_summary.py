@@ -189,7 +189,7 @@ def test_where_sft_equals_pre_the_fraction_is_undefined_and_all_else_stays(make_
     assert headline_metrics(summary)["qa"]["FE recovered_logprob"] is None
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", [name for name in METRICS if name != "mean_watched_mass"])
 def test_paired_difference_is_the_difference_of_the_estimates(make_scores, metric):
     scores = make_scores()
     summary = summarize(scores, **BOOTSTRAP)
