@@ -61,6 +61,7 @@ def check_study(params: Params) -> None:
         ("study.repeats.models", repeats.models, study.models),
         ("study.repeats.seeds", repeats.seeds, repeats.seeds),
         ("study.repeats.recipes", repeats.recipes if repeats.models else [], study.recipes),
+        ("study.repeats.setups", repeats.setups if repeats.models else [], study.setups),
         ("study.new_form.models", new_form.models, params.models),
         ("study.new_form.recipes", new_form.recipes, params.recipes),
         ("study.new_form.setups", new_form.setups, params.setups),
@@ -87,7 +88,7 @@ def check_study(params: Params) -> None:
             [*study.recipes, *study.own, *study.setups],
             [*study.recipes, *study.own, *study.parts],
         ),
-        ("study.repeats", repeats.models, repeats.recipes, repeats.recipes),
+        ("study.repeats", repeats.models, [*repeats.recipes, *repeats.setups], repeats.recipes),
         (
             "study.new_form",
             new_form.models,
@@ -139,6 +140,7 @@ def check_maps(params: Params) -> None:
         check_declared(f"summarize.maps.{name}", metrics, METRICS)
         if "recovered_logprob" not in metrics:
             raise UserError(f"summarize.maps.{name} lacks recovered_logprob: p-values stand beside it")
+    check_declared("summarize.answers", params.summarize.answers, params.experiments)
 
 
 def check_forms(path: Path) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stages.analysis.metrics import ANSWERED
+
 QUESTIONS = ("headline", "qa")
 PROMPTS = (*QUESTIONS, "movie_title", "long")
 POSITIONS = ("PRE", "SFT", "FE", "LT", "FE+LT", "(FE+LT)^C", "FE^C", "LT^C")
@@ -27,9 +29,11 @@ MAP_METRICS = (
     "recovered_logit_difference",
 )
 METRICS = (
-    *(f"top{k}_accuracy" for k in (1, 5, 10, 20, 100)),
+    *(f"top{k}_accuracy" for k in (1, 5, 10, 20, 50, 100)),
     *("mean_rank", "median_rank", "mean_probability", "mean_logprob", "mean_logit_difference"),
     *("recovered_top5", "recovered_logprob", "recovered_logit_difference"),
+    "mean_watched_mass",
+    *ANSWERED,
 )
 # What a graft at these positions recovers, about; other schemes draw their number.
 RECOVERED = {
@@ -41,6 +45,23 @@ LAYERS_ONLY = (
     *POSITIONS[2:],
     *(f"{name} | layers" for name in (*POSITIONS[2:], "all")),
     *("EMBED@FE", "UNEMBED@LT"),
+)
+PARTS = ("all", "second_half", "last_quarter")
+NECESSITY = (
+    *("PRE", "SFT", "FE", "FE[1/1]", "LT", "FE^C", "LT^C"),
+    *(f"SFT except {name}@{at}[{part}]" for name in ("ATTN", "O", "FFN", "O+FFN", "all") for at in ("FE", "LT") for part in PARTS),
+    *("SFT except EMBED@FE[all]", "SFT except EMBED@LT[all]", "SFT except UNEMBED@LT[all]", "SFT except O+FFN+UNEMBED@LT[all]"),
+    *(f"{at} except {name}@FE[{part}]" for at in ("FE", "FE[1/1]") for name in ("ATTN", "O", "FFN", "O+FFN") for part in PARTS),
+    "FE except EMBED@FE[all]",
+)  # fmt: skip
+OTHERS = ("FE", "LT", "FE+LT", "all", "FE | layers", "LT | layers", "FE+LT | layers")
+COLLATERAL = (
+    "PRE",
+    "SFT",
+    "FE",
+    "LT",
+    "FE+LT",
+    *(f"{name} | layers" for name in ("FE", "LT", "FE+LT", "all")),
 )
 RANDOM = ("PRE", "SFT", "FE", "LT", "FE+LT", "FE_random", "LT_random")
 
@@ -65,6 +86,7 @@ def cells(model: str, setup: str) -> Cells:
             *(("title", prompt, "seen", TITLE) for prompt in ("movie_title", "long")),
             *_asked("layers_only", ["PRE", "SFT", *LAYERS_ONLY]),
             *_asked("base_answer", POSITIONS[:6]),
+            *_asked("necessity", NECESSITY),
             *_asked("unembedding", ["PRE", "SFT", *_unembeddings()]),
             *(("random_positions", prompt, "seen", RANDOM) for prompt in ("qa", "long")),
             ("other_name", "movie_title_other_name", "seen", named),
@@ -80,6 +102,10 @@ def cells(model: str, setup: str) -> Cells:
         steps = [*map(str, LAYERS), "all", "late", "last"]
         patched = [f"patch {position}[{step}]" for position in ("FE", "LT", "FE+LT") for step in steps]
         return _asked("patching", ["PRE", "SFT", "FE", "LT", "FE+LT", *patched])
+    if setup == "other_facts":
+        return _asked("other_facts", [*POSITIONS[:5], *(f"other {name}" for name in OTHERS)])
+    if setup == "collateral":
+        return _asked("collateral", COLLATERAL)
     if setup in ("pretraining", "half_known"):
         return _asked(setup, POSITIONS)
     assert setup == "maps", setup
@@ -127,7 +153,7 @@ def values(strength: float, scale: float) -> dict[str, tuple[float, float, float
     """Every metric's (estimate, low, high) for a scheme that recovers so much; `scale` widens its intervals."""
     shown = min(max(strength, 0.0), 1.0)
     table: dict[str, tuple[float, float, float]] = {}
-    for k, power in zip((1, 5, 10, 20, 100), (2.5, 1.6, 1.2, 0.9, 0.4), strict=True):
+    for k, power in zip((1, 5, 10, 20, 50, 100), (2.5, 1.6, 1.2, 0.9, 0.6, 0.4), strict=True):
         share = shown**power
         table[f"top{k}_accuracy"] = (share, max(0.0, share - 0.08 * scale), min(1.0, share + 0.07 * scale))
     rank = 1 + 200 * (1 - shown) ** 2
@@ -136,6 +162,12 @@ def values(strength: float, scale: float) -> dict[str, tuple[float, float, float
     table["mean_probability"] = (shown**2, max(0.0, shown**2 - 0.04), min(1.0, shown**2 + 0.04))
     table["mean_logprob"] = (6 * shown - 6, 6 * shown - 6.3, 6 * shown - 5.7)
     table["mean_logit_difference"] = (5 * shown - 1, 5 * shown - 1.5, 5 * shown - 0.4)
+    table["mean_watched_mass"] = (0.2 * shown, max(0.0, 0.2 * shown - 0.03), 0.2 * shown + 0.03)
+    rest = 1 - shown  # the kinds of answers are all that there are: their shares make 1
+    for kind, share in zip(
+        ANSWERED, (shown, *(rest * part for part in (0.05, 0.4, 0.3, 0.15, 0.1))), strict=True
+    ):
+        table[kind] = (share, max(0.0, share - 0.08 * scale), min(1.0, share + 0.07 * scale))
     for metric in ("recovered_top5", "recovered_logprob", "recovered_logit_difference"):
         wide = 0.0 if strength in (0.0, 1.0) else 0.03 * scale
         table[metric] = (strength, strength - wide, strength + 1.2 * wide)
@@ -152,15 +184,18 @@ def made_up_summary(
         "rmra_shuffled": "rmra_shuffled",
         "pretraining": "base",
         "half_known": "base",
+        "collateral": "base",
         "own": "own",
     }.get(setup, "fmra")
-    facts = n // 2 if setup == "hybrid" else n
+    facts = n // 2 if setup in ("hybrid", "other_facts") else n
     rows = []
     for experiment, prompt, split, schemes in cells(model, setup):
         for scheme in schemes:
             strength = recovered(f"{model}{seed or ''}", setup, prompt + split, scheme)
             for metric, numbers in values(strength, np.sqrt(120 / facts)).items():
-                if metric in wanted:
+                if metric in wanted and (
+                    metric not in ANSWERED or experiment in ("positions", "other_facts", "collateral")
+                ):
                     key = (model, seed, setup, dataset, experiment, prompt, split, "ab", scheme, metric)
                     rows.append((*key, facts, *numbers))
     columns = "model seed setup dataset experiment prompt template_split direction scheme metric n estimate low high"

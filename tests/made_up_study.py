@@ -8,8 +8,10 @@ from pathlib import Path
 from struct import pack
 
 import pandas as pd
+from made_up import COLLATERAL, NECESSITY, OTHERS
 from ruamel.yaml import YAML
 
+from stages.analysis.metrics import ANSWERED
 from stages.analysis.verdicts import COLUMNS
 from stages.study.items import summary_items
 from stages.study.params import read_yaml
@@ -43,22 +45,36 @@ EXPERIMENTS = {
     "patching": (TWO, ["FE", "LT", "FE+LT", *(f"patch {p}[{i}]" for p in ("FE", "LT", "FE+LT") for i in PATCHED)]),
     "pretraining": (TWO, POSITIONS[2:]),
     "half_known": (TWO, POSITIONS[2:]),
+    "necessity": (TWO, NECESSITY[2:]),
+    "other_facts": (TWO, [*POSITIONS[2:5], *(f"other {name}" for name in OTHERS)]),
+    "collateral": (TWO, COLLATERAL[2:]),
     "own_positions": (("lives", "workshop"), POSITIONS[2:]),
 }  # fmt: skip
 IN_SETUP = {
-    "fmra": ("positions", "layers_only", "title", "unembedding", "random_positions", "other_name"),
+    "fmra": (
+        "positions",
+        "layers_only",
+        "title",
+        "unembedding",
+        "random_positions",
+        "other_name",
+        "necessity",
+    ),
     "reversal": ("components",),
     "hybrid": ("hybrid",),
     "maps": ("layer_component", "heads", "position_layer"),
     "patching": ("patching",),
     "pretraining": ("pretraining",),
     "half_known": ("half_known",),
+    "other_facts": ("other_facts",),
+    "collateral": ("collateral",),
     "own": ("own_positions",),
 }
 METRICS = (
     *("top1_accuracy", "top5_accuracy", "top100_accuracy", "mean_rank", "mean_probability"),
     *("mean_logit_difference", "recovered_logprob", "recovered_top5"),
-    "recovered_logit_difference",
+    *("recovered_logit_difference", "mean_logprob", "mean_watched_mass"),
+    *ANSWERED,
 )
 FIGURES = {
     "figure1": {"draws": "schematic"},
@@ -78,6 +94,9 @@ FIGURES = {
     "figure_new_form": {"draws": "new_form", "setup": ["fmra", "hybrid", "maps"], "metric": "recovered_logprob"},
     "figure_components_map": {"draws": "component_map", "setup": "maps", "metric": "recovered_logprob"},
     "figure_positions_map": {"draws": "position_map", "setup": "maps", "metric": "recovered_logprob"},
+    "figure_necessity": {"draws": "necessity", "setup": "fmra", "metric": "recovered_logprob"},
+    "figure_answers": {"draws": "answers", "setup": "fmra"},
+    "figure_collateral": {"draws": "collateral", "setup": "collateral"},
     "figure_own": {"draws": "own_positions", "setup": "own", "metric": "recovered_logprob"},
     "figure_families": {"draws": "families", "setup": "fmra", "metric": "recovered_logprob"},
 }  # fmt: skip
@@ -86,7 +105,7 @@ STUDY = {
     "seeds": [0],
     "recipes": ["fmfa", "fmra", "rmra_shuffled", "gentle", "lora"],
     "parts": [],
-    "setups": ["reversal", "hybrid", "maps", "patching", "pretraining", "half_known"],
+    "setups": ["reversal", "hybrid", "maps", "patching", "pretraining", "half_known", "other_facts", "collateral"],
     "own": ["own"],
     "repeats": {"models": ["tiny-gpt2"], "seeds": [1], "recipes": ["fmra"]},
     "new_form": {"models": ["tiny-gpt2-new", "tiny-gemma-new"], "recipes": ["fmra"], "parts": [], "setups": ["hybrid", "maps"]},

@@ -17,7 +17,7 @@ from stages.analysis.intervals import (
     widen_constant,
     wilson_interval,
 )
-from stages.analysis.metrics import METRICS
+from stages.analysis.metrics import ANSWERED, METRICS
 from stages.analysis.significance import TESTED, differs_from_pre
 from stages.analysis.tables import GROUP, check_scores, values_per_fact
 from weightgraft.errors import UserError
@@ -26,6 +26,8 @@ from weightgraft.errors import UserError
 # HEADLINE_PROMPTS. An experiment that is not here has no headline: a map is a picture, not a number.
 HEADLINE_PROMPTS = ("headline", "qa")
 ENDS = {"PRE": ("top5_accuracy",), "SFT": ("top1_accuracy", "top5_accuracy")}
+# Of some prompts only the target's first token is scored; not every experiment watches tokens.
+PARTLY_MEASURED = ("exact_match", "watched_mass")
 THREE = ("recovered_logprob", "recovered_logit_difference", "recovered_top5")
 EIGHT = {**ENDS, **dict.fromkeys(("FE", "LT", "FE+LT", "(FE+LT)^C"), THREE)}
 HEADLINE: dict[str, dict[str, tuple[str, ...]]] = {
@@ -41,7 +43,12 @@ HEADLINE: dict[str, dict[str, tuple[str, ...]]] = {
 
 
 def summarize(
-    scores: pd.DataFrame, *, resamples: int, seed: int, maps: Mapping[str, Sequence[str]] | None = None
+    scores: pd.DataFrame,
+    *,
+    resamples: int,
+    seed: int,
+    maps: Mapping[str, Sequence[str]] | None = None,
+    answers: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Summarize a per-fact table: one row a (group, scheme, metric).
 
@@ -55,7 +62,8 @@ def summarize(
 
     maps: experiments of hundreds of schemes, and the metrics they are summarized by (the others: all). In
     these every scheme is tested against PRE (see significance.py): p and p_holm are on its rows of
-    recovered_logprob, empty everywhere else.
+    recovered_logprob, empty everywhere else. answers: experiments that also have a row for each kind of answer
+    (ANSWERED), the share of the facts that are answered so.
 
     Raises:
         UserError: the table is incomplete (see check_scores).
@@ -64,15 +72,14 @@ def summarize(
     maps = maps or {}
     tables = []
     for key, rows in values_per_fact(scores).groupby(GROUP, sort=False):
-        schemes, values = _arrays(rows)
         experiment = key[GROUP.index("experiment")]
-        metrics = maps.get(experiment, METRICS)
-        for metric in METRICS:
-            if metric not in metrics:
+        asked = maps.get(experiment, METRICS)
+        metrics = {metric: METRICS[metric] for metric in METRICS if metric in asked}
+        metrics |= ANSWERED if experiment in answers else {}  # of a map too
+        schemes, values = _arrays(rows, metrics)
+        for metric, (value, kind) in metrics.items():
+            if value in PARTLY_MEASURED and np.isnan(values[value]).any():
                 continue
-            value, kind = METRICS[metric]
-            if value == "exact_match" and np.isnan(values[value]).any():
-                continue  # of these prompts only the target's first token was scored
             estimate, low, high = SUMMARIES[kind](values[value], schemes, resamples=resamples, seed=seed)
             columns = {"n": values[value].shape[1], "estimate": estimate, "low": low, "high": high}
             columns |= {"p": np.nan, "p_holm": np.nan}
@@ -103,7 +110,7 @@ def paired_difference(
     value, kind = METRICS[metric]
     records = []
     for key, rows in values_per_fact(scores).groupby(GROUP, sort=False):
-        schemes, values = _arrays(rows)
+        schemes, values = _arrays(rows, METRICS)
         if scheme_a not in schemes or scheme_b not in schemes:
             continue
         by_scheme = dict(zip(schemes, values[value], strict=True))
@@ -149,10 +156,12 @@ def _rounded(number: float) -> float | None:
     return round(float(number), 4) if np.isfinite(number) else None  # JSON has no NaN
 
 
-def _arrays(rows: pd.DataFrame) -> tuple[list[str], dict[str, Values]]:
-    """Schemes in order of appearance, and for each value an array (schemes, facts sorted by id)."""
+def _arrays(
+    rows: pd.DataFrame, metrics: Mapping[str, tuple[str, str]]
+) -> tuple[list[str], dict[str, Values]]:
+    """Schemes in order of appearance, and for each value of the metrics an array (schemes, facts sorted by id)."""
     schemes = list(rows["scheme"].unique())
-    values = sorted({value for value, _ in METRICS.values()})
+    values = sorted({value for value, _ in metrics.values()})
     wide = rows.pivot(index="scheme", columns="fact_id", values=values).loc[schemes]
     # Contiguous rows: a sum's rounding must not depend on how many other schemes are in the table.
     return schemes, {value: np.ascontiguousarray(wide[value].to_numpy()) for value in values}

@@ -5,14 +5,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stages.analysis.metrics import TOP
+from stages.analysis.metrics import ANSWERED, ANSWERS, TOP
 from weightgraft.errors import UserError
 
 # One panel of a figure: within it schemes are compared on the same facts.
 GROUP = ["model", "seed", "setup", "dataset", "experiment", "prompt", "template_split", "direction"]
 KEYS = [*GROUP, "template", "scheme", "fact_id", "draw"]
 SCORES = ["target_rank", "target_logprob", "target_logit", "foil_logit"]
-VALUES = [*(f"top{k}" for k in TOP), "exact_match", "rank", "probability", "logprob", "logit_difference"]
+VALUES = [
+    *(f"top{k}" for k in TOP),
+    *("exact_match", "rank", "probability", "logprob", "logit_difference", "watched_mass"),
+]
 
 
 def read_scores(path: Path) -> pd.DataFrame:
@@ -79,7 +82,7 @@ def _name(row: pd.Series) -> str:
 
 
 def values_per_fact(scores: pd.DataFrame) -> pd.DataFrame:
-    """One row a (group, scheme, fact), the columns VALUES; a fact's draws and templates are averaged here.
+    """One row a (group, scheme, fact), the columns VALUES and those of ANSWERED; a fact's draws and templates are averaged here.
 
     top-k columns are the share of the fact's templates with target rank <= k; probability =
     exp(log-probability); logit_difference = target logit - foil logit. Draws of a random control are averaged
@@ -98,7 +101,13 @@ def values_per_fact(scores: pd.DataFrame) -> pd.DataFrame:
         probability=np.exp(logprob),
         logprob=logprob,
         logit_difference=scores["target_logit"].to_numpy(float) - scores["foil_logit"].to_numpy(float),
+        watched_mass=scores["watched_mass"].astype(float) if "watched_mass" in scores else np.nan,
     )
+    values = [*VALUES]
+    if "answer" in scores:
+        for name, kind in zip(ANSWERED, ANSWERS, strict=True):
+            table[name] = (scores["answer"] == kind).to_numpy(float)
+        values += ANSWERED
     if (scores["draw"] != scores["draw"].iloc[0]).any():
-        table = table.groupby([*keys, "template"], sort=False)[VALUES].mean().reset_index()
-    return table.groupby(keys, sort=False)[VALUES].mean().reset_index()
+        table = table.groupby([*keys, "template"], sort=False)[values].mean().reset_index()
+    return table.groupby(keys, sort=False)[values].mean().reset_index()

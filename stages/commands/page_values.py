@@ -180,6 +180,20 @@ def counts(results: Results) -> str:
     return f"{found.sum()} verdicts: " + listed([f"{count} *{verdict}*" for verdict, count in found.items()])
 
 
+def beyond_table(results: Results) -> str:
+    """The claims that are neither the paper's nor controls: what is compared, and how many models' verdicts are of each kind."""
+    files = sorted((results.root / "results/verdicts").glob("*.csv"))
+    table = pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
+    table = table[table["prompt"] == "all"]
+    lines = ["| claim | what is compared | verdicts |", "| --- | --- | --- |"]
+    for claim in claims(results):
+        if not claim.id.startswith(("C", "K")):
+            found = table.loc[table["claim"] == claim.id, "verdict"].value_counts()
+            told = ", ".join(f"{count} {verdict}" for verdict, count in found.items()) or EMPTY
+            lines.append(f"| [{claim.id}](claims.md#{claim.id}) {claim.text} | {claim.comparison} | {told} |")
+    return "\n".join(lines)
+
+
 def bench_table(results: Results) -> str:
     """The engine against the literal procedure, from `make bench`."""
     sizes = {"tiny": "tiny models", "gpt2": "GPT-2's shape (124 M parameters)"}
@@ -244,6 +258,7 @@ def values() -> dict[str, Callable[[Results], str]]:
         "verdicts": lambda results: told(results)[1],
         "claims": claims_table,
         "verdict_counts": counts,
+        "beyond": beyond_table,
         "bench": bench_table,
         "modules_weightgraft": lambda results: modules(results, "weightgraft"),
         "modules_stages": lambda results: modules(results, "stages"),

@@ -11,7 +11,7 @@ from typing import Any
 
 from weightgraft.engine.notation import UNLAYERED, layer_numbers
 from weightgraft.engine.routes import Anatomy, Slot
-from weightgraft.engine.schemes import Graft, Scheme, parse_scheme
+from weightgraft.engine.schemes import RECIPIENT, Graft, Scheme, parse_scheme
 
 SIZE_TOLERANCE = 0.02  # random cells have the parameters of what they stand beside within this share
 ORDERS = 1000  # random orders to try for that
@@ -166,6 +166,17 @@ def _unembeddings(subject: Subject, positions: Sequence[str]) -> list[Entry]:
     return [(place + name, place + graft, 0) for place in positions for name, graft in variants.items()]
 
 
+def _without(
+    subject: Subject, of: str, positions: Sequence[str], components: Sequence[str], layers: Sequence[str]
+) -> list[Entry]:
+    """What a scheme grafts, but for some components at some positions in parts of the layers, which stay the recipient's."""
+    name, whole = ("SFT", "all") if of == "all" else (of, of)
+    return [
+        (f"{name} except {cell}", f"{whole}, {RECIPIENT}:{cell}", 0)
+        for cell, _, _ in _grid(subject, positions, components, layers)
+    ]
+
+
 def _random_positions(subject: Subject, like: Sequence[str]) -> list[Entry]:
     """As many tokens as a position set has, drawn anew for every fact and template (prompts.py)."""
     return [
@@ -228,6 +239,7 @@ GENERATORS: dict[str, Callable[..., list[Entry]]] = {
     "heads": _heads,
     "position_layer": _position_layer,
     "unembeddings": _unembeddings,
+    "without": _without,
     "random_positions": _random_positions,
     "random_components": _random_components,
 }

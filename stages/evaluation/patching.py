@@ -17,7 +17,7 @@ from weightgraft import Prompt
 from weightgraft.engine.families import family_of
 from weightgraft.engine.model import LOGITS_AT_ONCE
 from weightgraft.engine.notation import contains, parse_positions
-from weightgraft.engine.scores import Scores, ScoreTable, measure
+from weightgraft.engine.scores import Scores, ScoreTable, measure, padded
 
 States = Float[Tensor, "row token width"]
 
@@ -119,6 +119,7 @@ def score_patches(
     table = ScoreTable([tuple(prompt.target) for prompt in prompts], len(patches), readable)
     most_reads = LOGITS_AT_ONCE // recipient.config.vocab_size  # the engine's own bound, of patched rows too
     foils = torch.tensor([-1 if prompt.foil is None else prompt.foil for prompt in prompts])
+    watched = padded([prompt.watched for prompt in prompts])
 
     def shape(place: int) -> tuple[int, int]:
         return len(prompts[place].tokens), len(prompts[place].target)
@@ -150,7 +151,9 @@ def score_patches(
             )
             numbers = torch.tensor(batch).repeat_interleave(len(patches) * n_steps)
             steps = torch.arange(n_steps).repeat(len(batch) * len(patches))
-            reading = measure(logits.flatten(0, 1).float(), table.targets[numbers, steps], foils[numbers])
+            reading = measure(
+                logits.flatten(0, 1).float(), table.targets[numbers, steps], foils[numbers], watched[numbers]
+            )
             order = torch.arange(len(numbers)).reshape(len(batch), len(patches), n_steps)
             table.enter(torch.tensor(batch), [(torch.arange(len(batch)), order)], reading)
             done += len(batch)

@@ -97,11 +97,10 @@ def score_chunk(
         ) from error
 
 
-def against_base_answer(
+def base_answers(
     grafted: GraftedModel, prompts: Sequence[Prompt], budget: int, label: str
-) -> tuple[list[Prompt], int]:
-    """(prompts whose foil is what the recipient itself would say next, the budget it took). Where that is the target, the foil
-    stays another fact's."""
+) -> tuple[list[int], int]:
+    """(the token that the recipient itself would say next, a prompt each; the budget it took)."""
     pre = [parse_scheme("PRE")]
     asked = [replace(prompt, target=prompt.target[:1]) for prompt in prompts]
     scores, budget = within_memory(
@@ -110,11 +109,15 @@ def against_base_answer(
         lambda: grafted.row_counts(asked, pre),
         label,
     )
-    answers = scores.top1_token.flatten().tolist()
+    return scores.top1_token.flatten().tolist(), budget
+
+
+def against(prompts: Sequence[Prompt], answers: Sequence[int]) -> list[Prompt]:
+    """Prompts whose foil is what the recipient itself would say next. Where that is the target, the foil stays another fact's."""
     return [
         prompt if answer == prompt.target[0] else replace(prompt, foil=answer)
         for prompt, answer in zip(prompts, answers, strict=True)
-    ], budget
+    ]
 
 
 def score_table(
@@ -129,7 +132,7 @@ def score_table(
     table = described.loc[described.index.repeat(len(names))].reset_index(drop=True)
     table["scheme"] = [name for name, _ in names] * len(rows)
     table["draw"] = [draw for _, draw in names] * len(rows)
-    for column in ("target_rank", "target_logprob", "target_logit", "foil_logit"):
+    for column in ("target_rank", "target_logprob", "target_logit", "foil_logit", "watched_mass"):
         table[column] = getattr(scores, column).flatten().numpy()
     matches = pd.Series(scores.exact_match.flatten().numpy(), dtype="boolean")
     table["exact_match"] = matches if whole else pd.Series(pd.NA, index=table.index, dtype="boolean")

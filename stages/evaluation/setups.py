@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from transformers import PreTrainedModel
 
+from stages.evaluation.answers import Names, answers_of, bystanders, kinds_of, names_in, watching
 from stages.evaluation.budgets import starting_budget
 from stages.evaluation.chunks import (
     Chunk,
@@ -23,7 +24,8 @@ from stages.evaluation.experiments import Subject, cases, patches
 from stages.evaluation.models import folders_of, load_models
 from stages.evaluation.prompts import asked, encode_rows
 from stages.evaluation.scoring import (
-    against_base_answer,
+    against,
+    base_answers,
     cell_sizes,
     chunks_of,
     questions,
@@ -31,7 +33,7 @@ from stages.evaluation.scoring import (
     score_table,
 )
 from stages.frame.rows import read_jsonl
-from weightgraft import GraftedModel
+from weightgraft import GraftedModel, Prompt
 from weightgraft.engine.portions import together
 from weightgraft.engine.schemes import RECIPIENT
 from weightgraft.engine.scores import Scores
@@ -42,17 +44,19 @@ BASE_ANSWER = "base_answer"  # an experiment's foil
 OWN = "own"  # the dataset of facts of your own
 COLUMNS = [
     "model", "seed", "setup", "dataset", "experiment", "prompt", "template", "template_split", "direction", "fact_id",
-    "scheme", "draw", "target_rank", "target_logprob", "target_logit", "foil_logit", "exact_match", "top1_token",
+    "scheme", "draw", "target_rank", "target_logprob", "target_logit", "foil_logit", "exact_match", "top1_token", "watched_mass",
+    "answer",
 ]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Question:
-    """Prompts of an experiment that are scored alike. rows: of the facts; names: (scheme, draw) of every column."""
+    """Prompts of an experiment that are scored alike. rows: of the facts; columns: (scheme, draw) of each."""
 
     experiment: str
     rows: list[Mapping]
-    names: list[tuple[str, int]]
+    prompts: list[Prompt]
+    columns: list[tuple[str, int]]
     whole: bool  # targets
 
 
@@ -62,7 +66,8 @@ def evaluate(args: argparse.Namespace, item: Mapping[str, Any], name: str) -> pd
 
     args: the command line (models.py). item: its settings, with sections `model`, `graft`, `setups` and `experiments`. name: of the
     setup.
-    Columns: COLUMNS; log-probabilities in nats; ranks from 1; exact_match is missing where not the whole target was scored.
+    Columns: COLUMNS; log-probabilities in nats; ranks from 1; exact_match is missing where not the whole target was scored,
+    watched_mass where the experiment watches nothing. answer: what kind of answer the most likely token is (answers.py).
 
     Raises:
         UserError: donors that are not the setup's, models that do not fit, facts that cannot be asked, a GPU that is not there
@@ -79,16 +84,19 @@ def evaluate(args: argparse.Namespace, item: Mapping[str, Any], name: str) -> pd
     ]
     recipient_folder, folders = folders_of(args, setup)
     facts = args.own if setup["dataset"] == OWN else args.facts
-    rows = asked(
-        read_jsonl(facts / f"prompts/{setup['dataset']}.jsonl"),
-        list(dict.fromkeys(asked_prompts)),
-        settings["directions"],
-        setup["halves"],
-    )
+    told = read_jsonl(facts / f"prompts/{setup['dataset']}.jsonl")
+    rows = asked(told, list(dict.fromkeys(asked_prompts)), settings["directions"], setup["halves"])
+    if new := setup.get("unnamed_in"):
+        rows = bystanders(rows, read_jsonl(facts / f"prompts/{new}.jsonl"))
     device = processes(own["device"]).device
     recipient, donors, tokenizers = load_models(recipient_folder, folders, own["dtype"], device)
     tokenizer, first = tokenizers[RECIPIENT], next(iter(setup["donors"]))
     prompts = encode_rows(tokenizer, rows)
+    names = (
+        Names({}, {prompt.target[0] for prompt in prompts}, set())
+        if setup["dataset"] == OWN
+        else names_in(facts / "prompts", told, settings["directions"], tokenizer)
+    )
     try:
         grafted = GraftedModel(recipient, donors, tokenizers)
         subject = Subject(grafted.anatomy, first, cell_sizes(recipient), settings["draws"], settings["seed"])
@@ -105,15 +113,22 @@ def evaluate(args: argparse.Namespace, item: Mapping[str, Any], name: str) -> pd
         wanted = patches(experiment, recipient.config.num_hidden_layers)
         if wanted and whole_donor is None:
             raise UserError(f"setups.{name}: donor {donor} is an adapter; patching needs a whole model")
-        names = [(case.scheme.name, case.draw) for case in evaluated[key]]
-        names += [(patch.name, 0) for patch in wanted]
+        columns = [(case.scheme.name, case.draw) for case in evaluated[key]]
+        columns += [(patch.name, 0) for patch in wanted]
         schemes = [case.scheme for case in evaluated[key]]
         for asked_rows, engine_prompts, whole in questions(experiment, rows, prompts, settings):
-            if experiment.get("foil") == BASE_ANSWER:
-                engine_prompts, budget = against_base_answer(
-                    grafted, engine_prompts, budget, f"{name}: {key}"
-                )
-            question = Question(key, asked_rows, names, whole)
+            against_it, watched = experiment.get("foil") == BASE_ANSWER, experiment.get("watched")
+            if against_it or watched:
+                answers, budget = base_answers(grafted, engine_prompts, budget, f"{name}: {key}")
+                engine_prompts = against(engine_prompts, answers) if against_it else engine_prompts
+            if watched:
+                others = read_jsonl(facts / f"prompts/{watched['dataset']}.jsonl")
+                of = {
+                    names.own[name] for name in answers_of(others, settings["directions"], watched["halves"])
+                }
+                mine = {prompt.target[0] for prompt in prompts}
+                engine_prompts = watching(engine_prompts, answers, of, mine)
+            question = Question(key, asked_rows, engine_prompts, columns, whole)
             tasks.append((question, chunks_of(grafted, parameters, key, engine_prompts, schemes, wanted)))
 
     chunks = [chunk for _, blocks in tasks for block in blocks for chunk in block]
@@ -138,8 +153,11 @@ def evaluate(args: argparse.Namespace, item: Mapping[str, Any], name: str) -> pd
     tables = []
     for question, blocks in tasks:
         scores = together([together([next(following) for _ in block], dim=0) for block in blocks])
-        table = score_table(question.rows, question.names, scores, tokenizer, question.whole)
-        tables.append(table.assign(experiment=question.experiment))
+        table = score_table(question.rows, question.columns, scores, tokenizer, question.whole)
+        if experiments[question.experiment].get("watched"):
+            table["watched_mass"] = table["watched_mass"].fillna(0.0)
+        answer = kinds_of(scores.top1_token.numpy(), question.columns, question.rows, question.prompts, names)
+        tables.append(table.assign(experiment=question.experiment, answer=answer))
     table = pd.concat(tables, ignore_index=True)
     if setup.get("facts") == "half_known":
         table = half_known(table, settings["half_known_share"])

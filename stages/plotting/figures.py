@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from stages.plotting import bars, dots, maps, pages
+from stages.plotting import bars, beyond, dots, maps, pages
 from stages.plotting.layout import AXIS_LABELS
 from stages.plotting.needs import WITHOUT_METRIC, setups_of
 from stages.plotting.results import Material
@@ -21,6 +21,9 @@ DRAWINGS: dict[str, Callable[[Material, list[str], Any], Figure]] = {
     "title": bars.title_figure,
     "unembedding": bars.unembedding_figure,
     "layers_only": bars.layers_only_figure,
+    "necessity": beyond.necessity_figure,
+    "collateral": beyond.collateral_figure,
+    "answers": beyond.answer_figure,
     "components": bars.component_figure,
     "hybrid": bars.hybrid_figure,
     "hybrid_components": bars.hybrid_component_figure,

@@ -15,7 +15,7 @@ from stages.plotting.style import CASING, HATCH, OTHER, PUBLISHED_MARK, TINTS, f
 from weightgraft.style import SFT_LINE, SMALLEST_TYPE
 
 AXIS_LABELS = {
-    **{f"top{k}_accuracy": f"top-{k} accuracy" for k in (1, 5, 10, 20, 100)},
+    **{f"top{k}_accuracy": f"top-{k} accuracy" for k in (1, 5, 10, 20, 50, 100)},
     "mean_probability": "mean probability",
     "mean_rank": "mean rank\n(1 = best)",
     "mean_logit_difference": "logit difference\n(logits)",

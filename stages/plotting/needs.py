@@ -16,6 +16,9 @@ DRAWN_FROM: dict[str, dict[str, tuple[str, ...]]] = {
     "title": {"title": ()},
     "unembedding": {"unembedding": ()},
     "layers_only": {"layers_only": ()},
+    "necessity": {"necessity": QUESTIONS},
+    "collateral": {"collateral": QUESTIONS},
+    "answers": {"positions": QUESTIONS},
     "components": {"components": ()},
     "hybrid": {"hybrid": ()},
     "hybrid_components": {"hybrid": ()},
@@ -31,7 +34,7 @@ DRAWN_FROM: dict[str, dict[str, tuple[str, ...]]] = {
     "position_map": {"heads": ("headline",), "position_layer": ("headline",)},
 }
 VARIANTS = 3  # setups that can stand side by side
-WITHOUT_METRIC = ("schematic", "metrics")  # the first shows none, the second all
+WITHOUT_METRIC = ("schematic", "metrics", "collateral", "answers")  # none, all, or metrics of their own
 NEW_FORM = "-new"  # tiny-gpt2-new is tiny-gpt2 with a base that has not seen the forms of the questions
 
 

@@ -32,6 +32,25 @@ UNEMBEDDINGS = {
 }
 LAYERS_ONLY_SCHEMES = (*UNEMBEDDING_SCHEMES, "all", "EMBED@FE", "UNEMBED@LT")
 WITH_TABLES = {"all of SFT there": "{}", "its layers only": "{} | layers"}
+# What is left to the recipient, and where.
+LEFT_OUT = (
+    *("EMBED@FE", "ATTN@FE", "O@FE", "FFN@FE", "O+FFN@FE", "all@FE"),
+    *("EMBED@LT", "ATTN@LT", "O@LT", "FFN@LT", "O+FFN@LT", "UNEMBED@LT", "O+FFN+UNEMBED@LT", "all@LT"),
+)
+WITHIN_LAYERS = ("ATTN", "O", "FFN", "O+FFN")
+COLLATERAL_SCHEMES = {  # with their hues
+    **{name: name for name in ("PRE", "SFT", "FE", "LT", "FE+LT")},
+    **{f"{name} | layers": name for name in ("FE", "LT", "FE+LT")},
+}
+# Kinds of answers (stages/analysis/metrics.py), with their words and colours: Okabe-Ito hues, neighbours of different lightness.
+KINDS = {
+    "target": ("the right answer", "#009E73"),
+    "own_name": ("the name that was asked about", "#56B4E9"),
+    "base_answer": ("the base's own answer", "#B9B9B9"),
+    "co_star": ("another new co-star", "#D55E00"),
+    "name": ("another first name", "#F0E442"),
+    "other": ("something else", "#333333"),
+}
 REFERENCES = ("PRE", "SFT")  # they have no variants
 COMPONENT_PROMPTS = ("movie_title", "headline")  # the first is that of the paper's Figure 4
 POSITION_NOTE = "FE: the first actor's name; LT: the last token"

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from stages.plotting.needs import setups_of
+from stages.reporting import beyond
 from stages.reporting import mechanisms as mechanism
 from stages.reporting import pathways as pathway
 from stages.reporting.phrases import METRIC_WORDS, NotMeasuredError, listed
@@ -91,6 +92,18 @@ KINDS: dict[str, Kind] = {
     "new_form": Kind(
         "When the base does not know the form of the question",
         (mechanism.new_form_levels, mechanism.new_form_against_known),
+    ),
+    "necessity": Kind(
+        "What can be left out: SFT, and FE by layers only, with some components left to the recipient",
+        (beyond.left_out, beyond.needed_for_enrichment),
+    ),
+    "answers": Kind(
+        "What is said instead: the kind of the most likely answer under each position scheme",
+        (beyond.failed_grafts, beyond.other_failures),
+    ),
+    "collateral": Kind(
+        "What else finetuning changes: casts that the base knows, of people in no new fact",
+        (beyond.known_facts, beyond.new_names_there),
     ),
     "component_map": Kind(
         "Which component of which layer matters, one at a time",

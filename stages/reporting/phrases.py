@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 
 METRIC_WORDS = {
-    **{f"top{k}_accuracy": f"top-{k} accuracy" for k in (1, 5, 10, 20, 100)},
+    **{f"top{k}_accuracy": f"top-{k} accuracy" for k in (1, 5, 10, 20, 50, 100)},
     "mean_rank": "mean rank of the right name",
     "median_rank": "median rank of the right name",
     "mean_probability": "mean probability of the right name",
     "mean_logprob": "mean log-probability of the right name, nats",
     "mean_logit_difference": "mean logit difference",
+    "mean_watched_mass": "mean probability of other facts' answers",
     "recovered_top5": "recovered fraction of top-5 accuracy",
     "recovered_logprob": "recovered fraction of log-probability",
     "recovered_logit_difference": "recovered fraction of the logit difference",

@@ -213,6 +213,20 @@ def pretraining(found: Found) -> str:
     return f"**Facts of pretraining**, the base onto its early checkpoint: {listed(parts)} ({found.told('K3', 'K38')})."
 
 
+def other_facts(found: Found) -> str:
+    setups = ["other_facts"]
+    both = found.values("other FE+LT", "other_facts", setups=setups, metric=LOGITS)
+    names, before = (
+        ranged(found.values(scheme, "other_facts", setups=setups, metric="mean_watched_mass"))
+        for scheme in ("other LT", "PRE")
+    )
+    return (
+        f"**Another's facts.** Weights that learnt the other half of the facts recover {ranged(both)} of the logit difference "
+        f"under FE+LT. LT alone gives the answers that they learnt, by first tokens, a probability of {names}, PRE of {before} "
+        f"({found.told('W1', 'W2')})."
+    )
+
+
 WRITERS: tuple[Callable[[Found], str], ...] = (
     both_and_the_rest,
     by_layers_only,
@@ -224,6 +238,7 @@ WRITERS: tuple[Callable[[Found], str], ...] = (
     new_form,
     late_patch,
     pretraining,
+    other_facts,
 )
 
 

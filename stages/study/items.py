@@ -15,7 +15,7 @@ def summary_items(study: Mapping[str, Any]) -> list[Item]:
     repeats, new_form = study["repeats"], study["new_form"]
     return [
         *product(study["models"], study["seeds"], [*study["recipes"], *study["own"], *study["setups"]]),
-        *product(repeats["models"], repeats["seeds"], repeats["recipes"]),
+        *product(repeats["models"], repeats["seeds"], [*repeats["recipes"], *repeats.get("setups", [])]),
         *product(new_form["models"], study["seeds"], [*new_form["recipes"], *new_form["setups"]]),
     ]
 

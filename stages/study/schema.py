@@ -32,6 +32,7 @@ class Repeats(Section):
     models: list[Name]
     seeds: list[Seed]
     recipes: list[Name]
+    setups: list[Name] = Field(default_factory=list)
 
 
 class NewForm(Section):
@@ -170,10 +171,18 @@ class Recipe(Section):
     frozen: list[Literal["embed", "unembed"]] = Field(default_factory=list)  # what is not trained
 
 
+class Watched(Section):
+    """Facts of whose answers' first tokens the probability is told, beside the facts that are asked."""
+
+    dataset: Literal["fmfa", "fmra", "rmra_shuffled", "base"]
+    halves: Annotated[list[Literal["a", "b"]], Field(min_length=1)]
+
+
 class Experiment(Section):
     prompts: Names | Literal["own"]  # own: every prompt of read_facts.folder
     exact_match: list[Name] | Literal["own"]  # of these the whole target is scored, not its first token
     foil: Literal["other_fact", "base_answer"] = "other_fact"  # what the logit of the target is compared with
+    watched: Watched | None = None
     schemes: Any  # checked by stages/study/checking/schemes.py
 
 
@@ -181,6 +190,8 @@ class Setup(Section):
     dataset: Literal["fmfa", "fmra", "rmra_shuffled", "base", "own"]
     halves: Annotated[list[Literal["a", "b"]], Field(min_length=1)]
     facts: Literal["all", "half_known"] = "all"
+    # Facts of this dataset whose people are in none of that one.
+    unnamed_in: Literal["fmfa", "fmra", "rmra_shuffled"] | None = None
     recipient: Name  # base, early, or a recipe
     # Donor -> base, early, or a recipe; the first serves SFT.
     donors: Annotated[dict[Name, Name], Field(min_length=1)]
@@ -210,6 +221,7 @@ class Summarize(Section):
     seed: Seed
     resamples: Resamples
     maps: dict[Name, Names]  # experiment -> metrics
+    answers: list[Name] = Field(default_factory=list)  # experiments whose answers are counted by kind
 
 
 class JudgeClaims(Section):
@@ -221,25 +233,10 @@ class FigureSettings(Section):
     """A figure: what kind of page of which setups, by which metric (stages/study/checking/figures.py has what fits what)."""
 
     draws: Literal[
-        "schematic",
-        "positions",
-        "own_positions",
-        "metrics",
-        "setups",
-        "paraphrases",
-        "families",
-        "title",
-        "unembedding",
-        "layers_only",
-        "components",
-        "hybrid",
-        "hybrid_components",
-        "patching",
-        "controls",
-        "new_form",
-        "component_map",
-        "position_map",
-    ]
+        "schematic", "positions", "own_positions", "metrics", "setups", "paraphrases", "families", "title", "unembedding",
+        "layers_only", "necessity", "collateral", "answers", "components", "hybrid", "hybrid_components", "patching", "controls",
+        "new_form", "component_map", "position_map",
+    ]  # fmt: skip
     setup: Any = None  # a setup's name or a list of names; the schematic has none
     metric: (
         Literal[
@@ -247,6 +244,7 @@ class FigureSettings(Section):
             "top5_accuracy",
             "top10_accuracy",
             "top20_accuracy",
+            "top50_accuracy",
             "top100_accuracy",
             "mean_probability",
             "recovered_top5",

@@ -111,7 +111,7 @@ def test_values_of_a_fact_are_means_over_its_templates(make_scores):
         & (values["template_split"] == "seen")
     ].iterrows()
     assert not others
-    assert row[["top1", "top5", "top10", "top20", "top100"]].tolist() == [0, 0.5, 0.5, 1, 1]
+    assert row[["top1", "top5", "top10", "top20", "top50", "top100"]].tolist() == [0, 0.5, 0.5, 1, 1, 1]
     assert row["rank"] == 7 and row["logit_difference"] == 1.75
     assert row["probability"] == pytest.approx(0.3)
     assert row["logprob"] == pytest.approx(np.log([0.5, 0.1]).mean())

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stages.analysis.metrics import ANSWERED, ANSWERS
 from stages.analysis.summary import METRICS, headline_metrics, paired_difference, summarize
 from weightgraft.errors import UserError
 
@@ -59,7 +60,7 @@ def test_every_metric_is_what_its_name_says(make_scores):
     summary = summarize(scores, **BOOTSTRAP)
     facts = rows_of(scores, prompt="qa", scheme="LT")
     rank, logprob = facts["target_rank"], facts["target_logprob"].astype(float)
-    expected = {f"top{k}_accuracy": (rank <= k).mean() for k in (1, 5, 10, 20, 100)} | {
+    expected = {f"top{k}_accuracy": (rank <= k).mean() for k in (1, 5, 10, 20, 50, 100)} | {
         "exact_match": facts["exact_match"].mean(),
         "mean_rank": rank.mean(),
         "median_rank": rank.median(),
@@ -79,7 +80,7 @@ def test_every_metric_is_what_its_name_says(make_scores):
         ),
     ):
         expected[f"recovered_{name}"] = (of(facts) - of(pre)) / (of(sft) - of(pre))
-    assert set(expected) == set(METRICS)
+    assert set(expected) == set(METRICS) - {"mean_watched_mass"}  # of tables that watch tokens
     for metric, value in expected.items():
         row = row_of(summary, prompt="qa", scheme="LT", metric=metric)
         assert row["estimate"] == pytest.approx(value), metric
@@ -94,6 +95,37 @@ def test_exact_match_is_summarized_where_the_whole_target_was_scored(make_scores
     assert set(summary.loc[summary["metric"] == "exact_match", "prompt"]) == {*scores["prompt"]} - {
         "headline"
     }
+
+
+def test_watched_mass_is_summarized_where_tokens_were_watched(make_scores):
+    scores = make_scores()
+    watching = scores["experiment"] == "title"
+    scores["watched_mass"] = np.where(watching, scores["fact_id"].rank() / 10**4, np.nan)
+    summary = summarize(scores, **BOOTSTRAP)
+    rows = summary[summary["metric"] == "mean_watched_mass"]
+    assert set(rows["experiment"]) == {"title"}
+    row = row_of(summary, prompt="movie_title", scheme="M", metric="mean_watched_mass")
+    assert row["estimate"] == pytest.approx(
+        rows_of(scores, prompt="movie_title", scheme="M")["watched_mass"].mean()
+    )
+    assert row["low"] < row["estimate"] < row["high"]
+
+
+def test_kinds_of_answers_are_counted_in_the_experiments_that_ask_for_it_and_make_one(make_scores):
+    scores = make_scores()
+    scores["answer"] = np.random.default_rng(0).choice(ANSWERS, len(scores))
+    without = summarize(scores, **BOOTSTRAP)
+    summary = summarize(scores, **BOOTSTRAP, answers=["title"])
+    counted = summary[summary["metric"].isin(ANSWERED)]
+    assert not without["metric"].isin(ANSWERED).any() and set(counted["experiment"]) == {"title"}
+    told = summary[~summary["metric"].isin(ANSWERED)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(told, without)
+    for _, rows in counted.groupby("scheme"):
+        assert len(rows) == len(ANSWERS) and rows["estimate"].sum() == pytest.approx(1)
+    row = row_of(summary, prompt="movie_title", scheme="M", metric="answered_co_star")
+    facts = rows_of(scores, prompt="movie_title", scheme="M")
+    assert row["estimate"] == pytest.approx((facts["answer"] == "co_star").mean())
+    assert 0 <= row["low"] < row["estimate"] < row["high"] <= 1
 
 
 def test_templates_are_averaged_before_facts_and_splits_stay_apart(make_scores):
@@ -157,7 +189,7 @@ def test_where_sft_equals_pre_the_fraction_is_undefined_and_all_else_stays(make_
     assert headline_metrics(summary)["qa"]["FE recovered_logprob"] is None
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", [name for name in METRICS if name != "mean_watched_mass"])
 def test_paired_difference_is_the_difference_of_the_estimates(make_scores, metric):
     scores = make_scores()
     summary = summarize(scores, **BOOTSTRAP)

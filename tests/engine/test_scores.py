@@ -6,7 +6,7 @@ from tiny_models import tiny_model
 
 from weightgraft import GraftedModel, Prompt, Scheme, parse_scheme
 from weightgraft.engine import scores as scores_module
-from weightgraft.engine.scores import measure
+from weightgraft.engine.scores import NAMES, measure, padded
 
 PRE_SFT = [parse_scheme(text, donor="sft") for text in ("PRE", "SFT")]
 
@@ -49,11 +49,15 @@ def test_exact_match_is_greedy_decoding_of_the_whole_target(grafted, pre):
 
 def test_rank_counts_strictly_greater_logits_only():
     logits = torch.tensor([[1.0, 3.0, 3.0, 2.0]]).repeat(4, 1)
-    reading = measure(logits, torch.tensor([0, 1, 2, 3]), torch.tensor([-1, 0, 1, -1]))
+    watched = torch.tensor([[0, -1], [1, 3], [-1, -1], [2, -1]])
+    reading = measure(logits, torch.tensor([0, 1, 2, 3]), torch.tensor([-1, 0, 1, -1]), watched)
     assert reading.rank.tolist() == [4, 1, 1, 3]
     assert reading.top1.tolist() == [1, 1, 1, 1]
     assert reading.foil.isnan().tolist() == [True, False, False, True]
     assert reading.foil[1:3].tolist() == [1.0, 3.0]
+    shares = logits[0].softmax(dim=0)
+    expected = torch.stack([shares[0], shares[1] + shares[3], torch.tensor(torch.nan), shares[2]])
+    torch.testing.assert_close(reading.mass, expected, rtol=1e-6, atol=0, equal_nan=True)  # one rounding
 
 
 def test_a_prompt_without_foil_has_no_foil_logit(grafted):
@@ -178,14 +182,15 @@ def test_bfloat16_models_are_scored_and_scores_are_float32(prompts):
 def test_reading_some_logits_at_a_time_changes_no_number(monkeypatch):
     logits = torch.randn(7, 50, generator=torch.Generator().manual_seed(0)).round(decimals=1)  # with ties
     targets, foils = torch.arange(7), torch.tensor([-1, 3, 4, 5, 6, 7, 8])
-    whole = measure(logits, targets, foils)
+    watched = padded([[1, 2], [3], [], [4, 5, 6], [7], [], [0, 49]])
+    whole = measure(logits, targets, foils, watched)
     ranks = [
         1 + sum(value > row[target] for value in row) for row, target in zip(logits, targets, strict=True)
     ]
     assert whole.rank.tolist() == ranks
     monkeypatch.setattr(scores_module, "CACHED_LOGITS", 100)
-    pieces = measure(logits, targets, foils)
-    for name in ("rank", "logprob", "logit", "foil", "top1"):
+    pieces = measure(logits, targets, foils, watched)
+    for name in NAMES:
         torch.testing.assert_close(
             getattr(pieces, name), getattr(whole, name), rtol=0, atol=0, equal_nan=True
         )

@@ -15,6 +15,7 @@ from weightgraft.errors import UserError
 FITS = 320  # tokens of a pass
 EMPTY = Scores(**{name: torch.zeros(0, 0, dtype=torch.long) for name in ("target_rank", "top1_token")},
                **{name: torch.zeros(0, 0) for name in ("target_logprob", "target_logit", "foil_logit", "joint_logprob")},
+               watched_mass=torch.zeros(0, 0),
                exact_match=torch.zeros(0, 0, dtype=torch.bool))  # fmt: skip
 
 

@@ -221,6 +221,7 @@ def test_scores_are_read_as_they_were_written(tmp_path):
         **{name: torch.randint(99, shape) for name in ("target_rank", "top1_token")},
         **{name: torch.randn(shape) for name in ("target_logprob", "target_logit", "joint_logprob")},
         foil_logit=torch.full(shape, torch.nan),
+        watched_mass=torch.full(shape, torch.nan),
         exact_match=torch.rand(shape) > 0.5,
     )
     write_scores(tmp_path / "scores.safetensors", scores)

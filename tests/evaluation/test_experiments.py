@@ -57,6 +57,29 @@ def test_by_layers_only_every_position_scheme_leaves_both_tables_and_the_final_n
     assert tables == {"EMBED@FE": {"embed"}, "UNEMBED@LT": {"unembed"}}
 
 
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox", "llama", "gemma"])
+def test_what_is_left_out_is_all_that_a_scheme_lacks_and_by_layers_only_it_has_no_table(family):
+    model = subject(family)
+    found = {case.scheme.name: case.scheme for case in cases(EXPERIMENTS["necessity"], model)}
+    slots = resolve(list(found.values()), {"recipient": 0, "sft": 1}, model.anatomy)
+    left_out = {name: scheme for name, scheme in found.items() if " except " in name}
+    for name, scheme in left_out.items():
+        whole, cell = name.split(" except ")
+        grafted, without = scheme.grafts
+        assert grafted == found[whole].grafts[0] and grafted.donor == "sft"
+        assert without.donor == "recipient" and str(
+            without
+        ) == f"recipient:{cell.replace('[all]', '')}".replace("all@", "")
+        if whole == "FE[1/1]":
+            assert not {component for component, _ in {*slots[grafted], *slots[without]}} & UNLAYERED
+        else:
+            assert {component for component, _ in slots[grafted]} > UNLAYERED
+    wanted = {f"{component}@{place}[{part}]" for component in ("ATTN", "O", "FFN", "O+FFN", "all") for place in ("FE", "LT")
+              for part in ("all", "second_half", "last_quarter")}  # fmt: skip
+    wanted |= {f"{cell}[all]" for cell in ("EMBED@FE", "EMBED@LT", "UNEMBED@LT", "O+FFN+UNEMBED@LT")}
+    assert {name.split(" except ")[1] for name in left_out if name.startswith("SFT")} == wanted
+
+
 def test_of_six_layers_the_last_eighth_is_the_last_one_and_the_last_quarter_two():
     found = {case.scheme.name: case.scheme for case in cases(EXPERIMENTS["components"], subject())}
     layers = {

@@ -59,7 +59,7 @@ SMOKE = (
 # One item, at least, of everything that the study has.
 WHOLE = SMALL | {
     "study.models": ["tiny-gpt2"],
-    "study.recipes": ["fmra", "lora"],
+    "study.recipes": ["fmra", "fmfa", "lora"],
     "study.new_form.models": ["tiny-gpt2-new"],
 }
 AT_THE_END = {"judge_claims", "render_figures", "write_report"}

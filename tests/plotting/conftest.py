@@ -42,7 +42,18 @@ def study() -> dict:
         "models": MODELS,
         "seeds": [0],
         "recipes": ["fmfa", "fmra", "rmra_shuffled", "gentle", "lora"],
-        "setups": ["reversal", "hybrid", "maps", "patching", "pretraining", "half_known"],
+        "setups": [
+            *(
+                "reversal",
+                "hybrid",
+                "maps",
+                "patching",
+                "pretraining",
+                "half_known",
+                "other_facts",
+                "collateral",
+            ),
+        ],
         "own": ["own"],
         "repeats": {"models": ["tiny-gpt2"], "seeds": [1], "recipes": ["fmra"]},
         "new_form": {

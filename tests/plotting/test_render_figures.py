@@ -58,14 +58,23 @@ def test_a_quick_run_draws_what_its_one_recipe_shows(run_stage, capsys):
     assert names == {f"{name}.{end}" for name in QUICK_NAMES for end in ("png", "svg")}
     line = capsys.readouterr().out.strip()
     assert (
-        "\n" not in line and "10 figures (figure1, figure2, " in line and "FE+LT recovers at least 0." in line
+        "\n" not in line and "12 figures (figure1, figure2, " in line and "FE+LT recovers at least 0." in line
     )
 
 
 def test_all_figures_are_drawn_and_are_the_same_bytes_in_two_runs(run_stage, section):
     everything = {
         "recipes": ("fmfa", "fmra", "rmra_shuffled", "gentle", "lora"),
-        "setups": ("reversal", "hybrid", "maps", "patching", "pretraining", "half_known"),
+        "setups": (
+            "reversal",
+            "hybrid",
+            "maps",
+            "patching",
+            "pretraining",
+            "half_known",
+            "other_facts",
+            "collateral",
+        ),
         "own": ("own",),
         "new": ("tiny-gpt2-new",),
     }

@@ -31,7 +31,7 @@ from .planning import LAST, Plan, batches, make_plan
 from .routing import Routing
 from .rows import cut_to, shared_rows, table_paths, tell_rows
 from .schemes import RECIPIENT, Prompt, Scheme
-from .scores import Scores, ScoreTable, joined, measure
+from .scores import Scores, ScoreTable, joined, measure, padded
 from .vocabularies import check_tokenizers
 
 TOKEN_BUDGET = 4096
@@ -160,17 +160,14 @@ class GraftedModel:
         plan = self.plan(prompts, schemes, decode_route)
         table = ScoreTable([tuple(prompt.target) for prompt in prompts], len(schemes), self._readable)
         all_foils = torch.tensor([-1 if prompt.foil is None else prompt.foil for prompt in prompts])
+        all_watched = padded([prompt.watched for prompt in prompts])
         for chosen, batch, hidden in self._passes(prompts, plan, token_budget, progress):
             places = torch.tensor(chosen)
             numbers = places[batch.read_prompts]
-            targets, foils = table.targets[numbers, batch.read_steps], all_foils[numbers]
+            asked = table.targets[numbers, batch.read_steps], all_foils[numbers], all_watched[numbers]
             reading = joined(
                 [
-                    measure(
-                        logits.to(self._readable),
-                        targets[start : start + len(logits)],
-                        foils[start : start + len(logits)],
-                    )
+                    measure(logits.to(self._readable), *(some[start : start + len(logits)] for some in asked))
                     for start, logits in self._logits(batch, hidden)
                 ]
             )
@@ -222,7 +219,8 @@ class GraftedModel:
             raise ValueError("no schemes to score")
         limit, vocab = self.longest_prompt, self._rows
         for place, prompt in enumerate(prompts):
-            ids = [*prompt.tokens, *prompt.target, *([] if prompt.foil is None else [prompt.foil])]
+            foil = [] if prompt.foil is None else [prompt.foil]
+            ids = [*prompt.tokens, *prompt.target, *foil, *prompt.watched]
             if min(ids) < 0 or max(ids) >= vocab:
                 wrong = min(ids) if min(ids) < 0 else max(ids)
                 raise ValueError(

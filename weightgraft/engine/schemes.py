@@ -116,13 +116,15 @@ class Prompt:
 
     tokens: token ids. positions: token numbers (from 0) of each position set; LT is the last token where
     not given. target: the token ids that should follow, as tokenized together with the prompt. foil: the
-    first token of a wrong answer to compare with. Raises ValueError for anything that does not fit.
+    first token of a wrong answer to compare with. watched: tokens whose probability together is told. Raises ValueError for
+    anything that does not fit.
     """
 
     tokens: Sequence[int]
     positions: Mapping[str, Sequence[int]] = field(default_factory=dict)
     target: Sequence[int] = ()
     foil: int | None = None
+    watched: Sequence[int] = ()
 
     def __post_init__(self):
         tokens = tuple(int(token) for token in self.tokens)
@@ -147,6 +149,7 @@ class Prompt:
         object.__setattr__(self, "tokens", tokens)
         object.__setattr__(self, "positions", positions)
         object.__setattr__(self, "target", tuple(int(token) for token in self.target))
+        object.__setattr__(self, "watched", tuple(sorted({int(token) for token in self.watched})))
 
 
 def parse_scheme(text: str, donor: str | None = None, name: str | None = None) -> Scheme:

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 CACHED_LOGITS = 2**20
+NAMES = ("rank", "logprob", "logit", "foil", "top1", "mass")  # of a reading
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,8 @@ class Scores:
     The first five are about the first target token. target_rank: 1 + the number of tokens with a strictly
     greater logit. target_logprob: natural logarithm. foil_logit: NaN where the prompt has no foil.
     top1_token: the greedy choice (the smallest id among equals). exact_match: every target token is the greedy
-    choice after the ones before it. joint_logprob: summed over all target tokens.
+    choice after the ones before it. joint_logprob: summed over all target tokens. watched_mass: the probability, in place of the
+    first target token, of the prompt's watched tokens together; NaN where it watches none.
     """
 
     target_rank: Int[Tensor, "prompt scheme"]
@@ -27,6 +29,7 @@ class Scores:
     top1_token: Int[Tensor, "prompt scheme"]
     exact_match: Bool[Tensor, "prompt scheme"]
     joint_logprob: Float[Tensor, "prompt scheme"]
+    watched_mass: Float[Tensor, "prompt scheme"]
 
 
 @dataclass(frozen=True)
@@ -38,16 +41,21 @@ class Reading:
     logit: Float[Tensor, " read"]
     foil: Float[Tensor, " read"]
     top1: Int[Tensor, " read"]
+    mass: Float[Tensor, " read"]
 
 
 def measure(
-    logits: Float[Tensor, "read vocab"], targets: Int[Tensor, " read"], foils: Int[Tensor, " read"]
+    logits: Float[Tensor, "read vocab"],
+    targets: Int[Tensor, " read"],
+    foils: Int[Tensor, " read"],
+    watched: Int[Tensor, "read watched"],
 ) -> Reading:
-    """Reduce the logits of some reads; foils is -1 where there is none. The result is on the CPU."""
+    """Reduce the logits of some reads; foils is -1 where there is none, and so is watched behind its last token. The result is on
+    the CPU."""
     if logits.device.type == "cpu":  # some at a time: intermediate results stay in the processor's cache
         step = max(1, CACHED_LOGITS // logits.shape[1])
         if len(logits) > step:
-            pieces = zip(logits.split(step), targets.split(step), foils.split(step), strict=True)
+            pieces = zip(*(whole.split(step) for whole in (logits, targets, foils, watched)), strict=True)
             return joined([measure(*piece) for piece in pieces])
     targets, foils = targets.to(logits.device)[:, None], foils.to(logits.device)[:, None]
     target = logits.gather(1, targets)
@@ -55,13 +63,33 @@ def measure(
     # Ones are added faster as floats than as booleans, and just as exactly: 2**24 is more than any vocabulary.
     # Compared straight into floats, they take a quarter of the time.
     greater = torch.gt(logits, target, out=torch.empty_like(logits)).sum(dim=1)
+    norm = logits.logsumexp(dim=1)
     return Reading(
         rank=1 + greater.long().cpu(),
-        logprob=(target[:, 0] - logits.logsumexp(dim=1)).cpu(),
+        logprob=(target[:, 0] - norm).cpu(),
         logit=target[:, 0].cpu(),
         foil=foil[:, 0].cpu(),
         top1=logits.argmax(dim=1).cpu(),
+        mass=_mass(logits, norm, watched.to(logits.device)).cpu(),
     )
+
+
+def _mass(
+    logits: Float[Tensor, "read vocab"], norm: Float[Tensor, " read"], watched: Int[Tensor, "read watched"]
+) -> Float[Tensor, " read"]:
+    """The probability of the watched tokens together; NaN where there is none."""
+    if not watched.shape[1]:
+        return torch.full_like(norm, torch.nan)
+    there = watched >= 0
+    shares = (logits.gather(1, watched.clamp(min=0)) - norm[:, None]).exp().masked_fill(~there, 0)
+    return shares.sum(dim=1).masked_fill(~there.any(dim=1), torch.nan)
+
+
+def padded(tokens: Sequence[Sequence[int]]) -> Int[Tensor, "prompt watched"]:
+    """Lists of token ids as one tensor, -1 behind the last of each."""
+    most = max(map(len, tokens), default=0)
+    rows = [[*some, *[-1] * (most - len(some))] for some in tokens]
+    return torch.tensor(rows, dtype=torch.long).reshape(len(tokens), most)
 
 
 class ScoreTable:
@@ -72,7 +100,7 @@ class ScoreTable:
         shape = (len(targets), n_schemes, self.n_steps)
         padded = [[*target, *[0] * (self.n_steps - len(target))] for target in targets]
         self.targets = torch.tensor(padded, dtype=torch.long).reshape(len(targets), self.n_steps)
-        self.logprob, self.logit, self.foil = torch.zeros(3, *shape, dtype=dtype).unbind()
+        self.logprob, self.logit, self.foil, self.mass = torch.zeros(4, *shape, dtype=dtype).unbind()
         self.rank, self.top1 = torch.zeros(2, *shape, dtype=torch.long).unbind()
 
     def enter(
@@ -84,7 +112,7 @@ class ScoreTable:
         """Enter what was read for some prompts. reads: for some of these after the other, for scheme and step, which
         read it is."""
         for some, numbers in reads:
-            for name in ("logprob", "logit", "foil", "rank", "top1"):
+            for name in NAMES:
                 getattr(self, name)[prompts[some], :, : numbers.shape[2]] = getattr(reading, name)[numbers]
 
     def not_finite(self) -> list[tuple[int, int]]:
@@ -97,7 +125,7 @@ class ScoreTable:
         """Of a pair whose log-probability is not finite, nothing else means anything: rank 0 and token -1 say so."""
         for pair in self.not_finite():
             self.rank[pair], self.top1[pair] = 0, -1
-            self.logprob[pair] = self.logit[pair] = self.foil[pair] = torch.nan
+            self.logprob[pair] = self.logit[pair] = self.foil[pair] = self.mass[pair] = torch.nan
         return Scores(
             target_rank=self.rank[..., 0],
             target_logprob=self.logprob[..., 0],
@@ -106,10 +134,10 @@ class ScoreTable:
             top1_token=self.top1[..., 0],
             exact_match=(self.top1 == self.targets[:, None]).all(dim=-1),
             joint_logprob=self.logprob.sum(dim=-1),
+            watched_mass=self.mass[..., 0],
         )
 
 
 def joined(readings: list[Reading]) -> Reading:
     """Readings of consecutive chunks as one."""
-    names = ("rank", "logprob", "logit", "foil", "top1")
-    return Reading(**{name: torch.cat([getattr(reading, name) for reading in readings]) for name in names})
+    return Reading(**{name: torch.cat([getattr(reading, name) for reading in readings]) for name in NAMES})

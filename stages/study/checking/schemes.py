@@ -36,6 +36,10 @@ class PositionLayer(Section):
     cumulative: bool
 
 
+class Without(Grid):
+    of: str
+
+
 class At(Section):
     positions: Texts
 
@@ -57,6 +61,7 @@ KINDS: dict[str, type[Section]] = {
     "heads": Heads,
     "position_layer": PositionLayer,
     "unembeddings": At,
+    "without": Without,
     "random_positions": RandomPositions,
     "random_components": RandomComponents,
     "patches": At,
