@@ -20,6 +20,7 @@ from stages.evaluation.chunks import (
     run_fingerprint,
 )
 from stages.evaluation.experiments import Subject, cases, patches
+from stages.evaluation.mixtures import made_donors
 from stages.evaluation.models import folders_of, load_models
 from stages.evaluation.prompts import asked, encode_rows
 from stages.evaluation.scoring import (
@@ -90,7 +91,8 @@ def evaluate(args: argparse.Namespace, item: Mapping[str, Any], name: str) -> pd
     tokenizer, first = tokenizers[RECIPIENT], next(iter(setup["donors"]))
     prompts = encode_rows(tokenizer, rows)
     try:
-        grafted = GraftedModel(recipient, donors, tokenizers)
+        made = made_donors(setup["made_donors"], donors, prompts, recipient.num_parameters())
+        grafted = GraftedModel(recipient, {**donors, **made}, tokenizers)
         subject = Subject(grafted.anatomy, first, cell_sizes(recipient), settings["draws"], settings["seed"])
         evaluated = {key: cases(experiment, subject) for key, experiment in experiments.items()}
     except ValueError as error:

@@ -176,6 +176,16 @@ class Experiment(Section):
     schemes: Any  # checked by stages/study/checking/schemes.py
 
 
+class MadeDonor(Section):
+    """A donor made of one of the setup's and its recipient; has either strength or like (weightgraft/engine/mixtures.py)."""
+
+    of: Name
+    strength: NotNegative | None = None  # recipient + strength * (of - recipient)
+    like: str | None = (
+        None  # the largest changes at all tokens, as many parameters x tokens as a graft at these positions
+    )
+
+
 class Setup(Section):
     dataset: Literal["fmfa", "fmra", "rmra_shuffled", "base", "own"]
     halves: Annotated[list[Literal["a", "b"]], Field(min_length=1)]
@@ -183,6 +193,7 @@ class Setup(Section):
     recipient: Name  # base, early, or a recipe
     # Donor -> base, early, or a recipe; the first serves SFT.
     donors: Annotated[dict[Name, Name], Field(min_length=1)]
+    made_donors: dict[Name, MadeDonor] = Field(default_factory=dict)
     experiments: Names
     leave_out: list[Name]  # prompts of its experiments that are not asked here
 
@@ -238,6 +249,9 @@ class FigureSettings(Section):
         "new_form",
         "component_map",
         "position_map",
+        "strength",
+        "static",
+        "knock_out",
     ]
     setup: Any = None  # a setup's name or a list of names; the schematic has none
     metric: (

@@ -82,9 +82,7 @@ def test_a_sparse_donor_is_a_model_masked_by_hand(family, share):
     entries = int(share * sizes.numel())
     least = sizes.sort(descending=True).values[entries - 1] if entries else torch.inf
     assert int((sizes >= least).sum()) == entries  # no ties among these random weights
-    literal = mixed(
-        pre, sft, lambda ours, theirs: torch.where((theirs - ours).abs() >= least, theirs, ours)
-    )
+    literal = mixed(pre, sft, lambda ours, theirs: torch.where((theirs - ours).abs() >= least, theirs, ours))
     found = logits_of(pre, {"x": Sparse(sft, entries), "sft": sft})
     assert torch.equal(found, logits_of(pre, {"x": literal, "sft": sft}))
     if share == 1:
@@ -121,7 +119,10 @@ def test_mixtures_that_cannot_be_made_are_refused_in_one_line():
     for donor, words in (
         (Interpolated(sft, float("nan")), "donor 'x': strength is nan; give a finite number"),
         (Sparse(sft, 10**9), "donor 'x': 1000000000 entries; the models have 0 to "),
-        (Sparse(tiny_lora(pre, 3), 10), "donor 'x': the largest changes of an adapter; give the merged model"),
+        (
+            Sparse(tiny_lora(pre, 3), 10),
+            "donor 'x': the largest changes of an adapter; give the merged model",
+        ),
         (Interpolated(tiny_model("gpt2", 1), 0.5), "donor 'x' differs from the recipient in"),
     ):
         with pytest.raises(ValueError, match=words):

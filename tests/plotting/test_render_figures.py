@@ -65,7 +65,17 @@ def test_a_quick_run_draws_what_its_one_recipe_shows(run_stage, capsys):
 def test_all_figures_are_drawn_and_are_the_same_bytes_in_two_runs(run_stage, section):
     everything = {
         "recipes": ("fmfa", "fmra", "rmra_shuffled", "gentle", "lora"),
-        "setups": ("reversal", "hybrid", "maps", "patching", "pretraining", "half_known"),
+        "setups": (
+            "reversal",
+            "hybrid",
+            "maps",
+            "patching",
+            "pretraining",
+            "half_known",
+            "strength",
+            "static",
+            "knock_out",
+        ),
         "own": ("own",),
         "new": ("tiny-gpt2-new",),
     }

@@ -16,9 +16,9 @@ def unseen(scheme: Scheme, prompt: Prompt, n_layers: int) -> list[Unseen]:
     """
     hidden = [[NOTHING] * n_layers for _ in prompt.tokens]
     for cut in scheme.cuts:
-        keys = frozenset(_tokens(cut.keys, prompt))
+        keys = frozenset(tokens_at(cut.keys, prompt))
         before = {
-            query: frozenset(key for key in keys if key < query) for query in _tokens(cut.queries, prompt)
+            query: frozenset(key for key in keys if key < query) for query in tokens_at(cut.queries, prompt)
         }
         if not any(before.values()):
             raise ValueError(
@@ -31,7 +31,7 @@ def unseen(scheme: Scheme, prompt: Prompt, n_layers: int) -> list[Unseen]:
     return [tuple(layers) for layers in hidden]
 
 
-def _tokens(positions: str, prompt: Prompt) -> Iterator[int]:
+def tokens_at(positions: str, prompt: Prompt) -> Iterator[int]:
     """The tokens of a prompt that lie in a position expression."""
     expression = parse_positions(positions)
     names = set_names(expression)
