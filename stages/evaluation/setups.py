@@ -91,7 +91,7 @@ def evaluate(args: argparse.Namespace, item: Mapping[str, Any], name: str) -> pd
     tokenizer, first = tokenizers[RECIPIENT], next(iter(setup["donors"]))
     prompts = encode_rows(tokenizer, rows)
     try:
-        made = made_donors(setup["made_donors"], donors, prompts, recipient.num_parameters())
+        made = made_donors(setup.get("made_donors", {}), donors, prompts, recipient.num_parameters())
         grafted = GraftedModel(recipient, {**donors, **made}, tokenizers)
         subject = Subject(grafted.anatomy, first, cell_sizes(recipient), settings["draws"], settings["seed"])
         evaluated = {key: cases(experiment, subject) for key, experiment in experiments.items()}

@@ -31,8 +31,6 @@ from stages.plotting.shown import (
     HYBRID_HUES,
     HYBRID_NOTE,
     HYBRID_SCHEMES,
-    KNOCK_OUT_NOTE,
-    KNOCKED_OUT,
     LAYERS_ONLY_SCHEMES,
     POSITION_NOTE,
     POSITION_SCHEMES,
@@ -41,12 +39,10 @@ from stages.plotting.shown import (
     RECIPES,
     REFERENCES,
     RELATIONS,
-    STATIC,
     TITLE_GROUPS,
     TITLE_NOTE,
     UNEMBEDDING_SCHEMES,
     UNEMBEDDINGS,
-    WINDOWS,
     WITH_TABLES,
 )
 from stages.plotting.style import OTHER
@@ -209,19 +205,6 @@ layers_only_figure = partial(
     order=LAYERS_ONLY_SCHEMES,
     variants=WITH_TABLES,
     hues={"all": "SFT", "EMBED@FE": "FE", "UNEMBED@LT": "LT"},
-)
-
-static_figure = partial(
-    variants_figure, experiment="static", order=("FE", "LT", "FE+LT"), variants=STATIC, hues={}
-)
-knock_out_figure = partial(
-    variants_figure,
-    experiment="knock_out",
-    order=WINDOWS,
-    variants=KNOCKED_OUT,
-    hues=dict.fromkeys(WINDOWS, "FE"),
-    note=KNOCK_OUT_NOTE,
-    swatch="FE",
 )
 
 

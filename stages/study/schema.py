@@ -176,14 +176,10 @@ class Experiment(Section):
     schemes: Any  # checked by stages/study/checking/schemes.py
 
 
-class MadeDonor(Section):
-    """A donor made of one of the setup's and its recipient; has either strength or like (weightgraft/engine/mixtures.py)."""
-
+class MadeDonor(Section):  # of a donor of the setup and its recipient, by either (engine/mixtures.py)
     of: Name
-    strength: NotNegative | None = None  # recipient + strength * (of - recipient)
-    like: str | None = (
-        None  # the largest changes at all tokens, as many parameters x tokens as a graft at these positions
-    )
+    strength: NotNegative | None = None
+    like: str | None = None  # a position expression: as many parameters x tokens
 
 
 class Setup(Section):

@@ -14,7 +14,7 @@ PROMPTS = [
     Prompt(tokens=(7, 12, 45, 3, 18, 9), positions={"FE": (1, 2)}, target=(3, 4), foil=5),
     Prompt(tokens=(22, 1, 33, 60, 2), positions={"FE": (2,)}, target=(8,), foil=6),
 ]
-TEXTS = ("x:all", "x:FE", "x:FE+LT", "x:q+down@LT[1]", "sft:FE, x:O{1}+K{0}@LT")
+TEXTS = ("x:all", "x:FE", "x:FE+LT", "x:q+down@LT[1]", "sft:FE, x:K+O{0,1}@LT")
 
 
 def mixed(pre, sft, mixture):

@@ -1,11 +1,13 @@
-"""Pages of lines: what is recovered as the donor goes from PRE to SFT, and beyond."""
+"""Pages on what is grafted from: donors between PRE and SFT and beyond, static masks, and models whose attention is cut."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from stages.plotting.bars import variants_figure
 from stages.plotting.layout import (
     AXIS_LABELS,
     grid,
@@ -17,7 +19,7 @@ from stages.plotting.layout import (
 )
 from stages.plotting.panels import say_n, undefined
 from stages.plotting.results import Material, bars_of, panel_of
-from stages.plotting.shown import PROMPTS, STRENGTHS
+from stages.plotting.shown import KNOCK_OUT_NOTE, KNOCKED_OUT, PROMPTS, STATIC, STRENGTHS, WINDOWS
 from stages.plotting.style import bar_look
 
 MARKERS = {"FE": "o", "LT": "s", "FE+LT": "^", "all": "D"}
@@ -58,3 +60,17 @@ def strength_figure(material: Material, setups: Sequence[str], metric: str) -> F
     note = Line2D([], [], linestyle="none", label="donor: PRE + a (SFT - PRE)")
     legend(figure, len(study["models"]), [*entries, *reference_entry(metric), interval_entry(shown), note])
     return figure
+
+
+static_figure = partial(
+    variants_figure, experiment="static", order=("FE", "LT", "FE+LT"), variants=STATIC, hues={}
+)
+knock_out_figure = partial(
+    variants_figure,
+    experiment="knock_out",
+    order=WINDOWS,
+    variants=KNOCKED_OUT,
+    hues=dict.fromkeys(WINDOWS, "FE"),
+    note=KNOCK_OUT_NOTE,
+    swatch="FE",
+)
