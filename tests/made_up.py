@@ -98,7 +98,12 @@ def cells(model: str, setup: str) -> Cells:
         parts = ("none", "1/3", "2/3", "3/3", "first_half", "second_half", "last_quarter", "all")
         return _asked(
             "knock_out",
-            ["PRE", "SFT", *(f"{name} | cut {part}" for name in ("FE", "FE+LT", "SFT") for part in parts)],
+            [
+                "PRE",
+                "SFT",
+                "cut LT<-FE",
+                *(f"{name} | cut {part}" for name in ("FE", "FE+LT", "SFT") for part in parts),
+            ],
         )
     assert setup == "maps", setup
     return [

@@ -36,6 +36,7 @@ def masks_against_positions(view: View) -> str:
 
 def name_not_seen(view: View) -> str:
     rows = {name: look(view, f"{name} | cut all", "knock_out") for name in ("FE", "FE+LT", "SFT")}
+    rows["PRE"] = look(view, "cut LT<-FE", "knock_out")
     parts = [f"{name} is at {spread(found)}" for name, found in rows.items()]
     return f"Where LT sees FE's keys and values in no layer, {listed(parts)} {setting(rows['FE'])}."
 
