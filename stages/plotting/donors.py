@@ -70,7 +70,6 @@ knock_out_figure = partial(
     experiment="knock_out",
     order=WINDOWS,
     variants=KNOCKED_OUT,
-    hues=dict.fromkeys(WINDOWS, "FE"),
+    hues={},  # all grey: the colours say what is grafted, here the fills do
     note=KNOCK_OUT_NOTE,
-    swatch="FE",
 )

@@ -8,6 +8,8 @@ from test_exactness import CASES, LAYERS, POSITIONS, TOLERANCE, built, case_of, 
 from tiny_models import FAMILY_NAMES
 
 from weightgraft import Cut, GraftedModel, NotationError, Prompt, Scheme, parse_scheme
+from weightgraft.errors import UserError
+from weightgraft.inspection.question import read_schemes
 
 CUTS = st.lists(
     st.fixed_dictionaries({"queries": POSITIONS, "keys": POSITIONS, "layers": LAYERS}), max_size=2
@@ -117,3 +119,10 @@ def test_cuts_are_written_and_read_alike():
     for text, place in (("cut LT", 7), ("cut LT<-", 9), ("cut LT<-FE@q", 11), ("FE<-LT", 3)):
         with pytest.raises(NotationError, match=f"character {place}: "):
             parse_scheme(text, donor="sft")
+
+
+def test_the_command_takes_cuts_and_names_a_position_set_that_does_not_exist():
+    schemes = read_schemes(["SFT, cut LT<-FE", "cut (LT)<-FE"], ["sft"], ["FE"], 8)
+    assert [str(cut) for scheme in schemes for cut in scheme.cuts] == ["cut LT<-FE", "cut (LT)<-FE"]
+    with pytest.raises(UserError, match="no position set 'XY'"):
+        read_schemes(["SFT, cut LT<-XY"], ["sft"], ["FE"], 8)
