@@ -108,6 +108,29 @@ def cells(model: str, setup: str) -> Cells:
         return _asked("collateral", COLLATERAL)
     if setup in ("pretraining", "half_known"):
         return _asked(setup, POSITIONS)
+    if setup == "strength":
+        grafted = [
+            f"{name} | {a}"
+            for a in ("0.25", "0.5", "0.75", "1", "1.25")
+            for name in ("FE", "LT", "FE+LT", "all")
+        ]
+        return _asked("strength", ["PRE", "SFT", *grafted])
+    if setup == "static":
+        return _asked(
+            "static",
+            ["PRE", "SFT", *(name + end for name in ("FE", "LT", "FE+LT") for end in ("", " | static"))],
+        )
+    if setup == "knock_out":
+        parts = ("none", "1/3", "2/3", "3/3", "first_half", "second_half", "last_quarter", "all")
+        return _asked(
+            "knock_out",
+            [
+                "PRE",
+                "SFT",
+                "cut LT<-FE",
+                *(f"{name} | cut {part}" for name in ("FE", "FE+LT", "SFT") for part in parts),
+            ],
+        )
     assert setup == "maps", setup
     return [
         ("layer_component", "headline", "seen", ("PRE", "SFT", *_layer_components(model))),

@@ -6,11 +6,12 @@ by their names, and copies the owner's numbers into one scratch model before eac
 
 import copy
 import re
+import sys
 from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel
+from transformers import AttentionInterface, DynamicCache, PreTrainedModel
 
 from weightgraft import Graft, Prompt, Scheme
 
@@ -144,6 +145,26 @@ def pieces_of(name: str, parameter: Tensor, config) -> Iterator[tuple[str, int, 
             yield component, layer, None, everything
 
 
+HIDDEN: dict[int, set[int]] = {}  # of the token that runs: for each layer, the tokens that it does not see
+PLACE = [0]  # of the token that runs
+
+
+def attention_with_cuts(module, query, key, value, attention_mask, **named):
+    """The model's own eager attention of one token to all that its cache holds, the hidden ones at -inf."""
+    first = PLACE[0] + 1 - key.shape[2]  # a sliding window's cache holds the last tokens only
+    mask = torch.zeros(1, 1, 1, key.shape[2])
+    for hidden in HIDDEN[module.layer_idx]:
+        if hidden >= first:
+            mask[..., hidden - first] = -torch.inf
+    named.setdefault("scaling", module.head_dim**-0.5)
+    return sys.modules[type(module).__module__].eager_attention_forward(
+        module, query, key, value, mask, **named
+    )
+
+
+AttentionInterface.register("oracle", attention_with_cuts)
+
+
 class Oracle:
     """models: recipient and donors by name. All of them dense."""
 
@@ -161,6 +182,7 @@ class Oracle:
                 module.weight = nn.Parameter(torch.zeros(weight.shape))
         self.targets = dict(self.scratch.named_parameters(remove_duplicate=False))
         self.in_place: list[Graft] | None = None
+        self.stock = self.scratch.config._attn_implementation
         self.n_layers = self.config.num_hidden_layers
         self.group = self.config.num_attention_heads // (
             getattr(self.config, "num_key_value_heads", None) or self.config.num_attention_heads
@@ -171,10 +193,11 @@ class Oracle:
         cache, rows = DynamicCache(config=self.scratch.config), []
         last = len(prompt.tokens) - 1
         for place, token in enumerate((*prompt.tokens, *prompt.target[:-1])):
-            if place <= last or decode_route == "last":
-                self._put_weights(prompt, scheme, min(place, last))
-            else:
-                self._put_weights(prompt, Scheme("x", (Graft(positions="all", donor=decode_route),)), last)
+            own = scheme
+            if place > last and decode_route != "last":
+                own = Scheme("x", (Graft(positions="all", donor=decode_route),))
+            self._put_weights(prompt, own, min(place, last))
+            self._cut_attention(prompt, own, min(place, last), place)
             with torch.no_grad():
                 output = self.scratch(
                     input_ids=torch.tensor([[token]]),
@@ -185,6 +208,21 @@ class Oracle:
             if place >= last:
                 rows.append(output.logits[0, -1])
         return torch.stack(rows)
+
+    def _cut_attention(self, prompt: Prompt, scheme: Scheme, asked_as: int, place: int) -> None:
+        """Have the scratch model attend with -inf at what this token does not see, layer by layer."""
+        HIDDEN.clear()
+        for layer in range(self.n_layers):
+            HIDDEN[layer] = {
+                key
+                for cut in scheme.cuts
+                if layer in layers_of(str(cut.layers), self.n_layers)
+                and asked_as in tokens_of(cut.queries, prompt)
+                for key in tokens_of(cut.keys, prompt)
+                if key < asked_as
+            }
+        PLACE[0] = place
+        self.scratch.config._attn_implementation = "oracle" if scheme.cuts else self.stock
 
     @torch.no_grad()
     def _put_weights(self, prompt: Prompt, scheme: Scheme, place: int) -> None:

@@ -13,18 +13,22 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .engine.encoding import encode_prompt
+    from .engine.mixtures import Interpolated, Sparse
     from .engine.model import GraftedModel
     from .engine.notation import NotationError
-    from .engine.schemes import Graft, Prompt, Scheme, parse_scheme
+    from .engine.schemes import Cut, Graft, Prompt, Scheme, parse_scheme
     from .engine.scores import Scores
 
 __all__ = [
+    "Cut",
     "Graft",
     "GraftedModel",
+    "Interpolated",
     "NotationError",
     "Prompt",
     "Scheme",
     "Scores",
+    "Sparse",
     "encode_prompt",
     "parse_scheme",
 ]
@@ -33,12 +37,15 @@ __version__: str  # of the installed package; told when it is asked for
 
 # Imported when asked for: torch takes seconds, and whoever wants errors.py or style.py needs nothing of the engine.
 _HOMES = {
+    "Cut": "schemes",
     "Graft": "schemes",
     "GraftedModel": "model",
+    "Interpolated": "mixtures",
     "NotationError": "notation",
     "Prompt": "schemes",
     "Scheme": "schemes",
     "Scores": "scores",
+    "Sparse": "mixtures",
     "encode_prompt": "encoding",
     "parse_scheme": "schemes",
 }

@@ -184,6 +184,25 @@ def _random_positions(subject: Subject, like: Sequence[str]) -> list[Entry]:
     ]
 
 
+def _donors(subject: Subject, positions: Sequence[str], donors: Mapping[str, str]) -> list[Entry]:
+    """The same positions grafted from several donors, each by a name of its own."""
+    return [
+        (f"{place} | {name}", f"{donor}:{place}", 0) for name, donor in donors.items() for place in positions
+    ]
+
+
+UNCUT = "none"  # among the layers of knock_outs
+
+
+def _knock_outs(subject: Subject, schemes: Sequence[str], layers: Sequence[str]) -> list[Entry]:
+    """Schemes in which LT does not see FE's keys and values in some layers; in none of them, too."""
+    return [
+        (f"{scheme} | cut {part}", scheme if part == UNCUT else f"{scheme}, cut LT<-FE[{part}]", 0)
+        for scheme in schemes
+        for part in layers
+    ]
+
+
 def _draws(number: int) -> range:
     return range(1, number + 1)
 
@@ -242,4 +261,6 @@ GENERATORS: dict[str, Callable[..., list[Entry]]] = {
     "without": _without,
     "random_positions": _random_positions,
     "random_components": _random_components,
+    "donors": _donors,
+    "knock_outs": _knock_outs,
 }

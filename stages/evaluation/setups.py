@@ -21,6 +21,7 @@ from stages.evaluation.chunks import (
     run_fingerprint,
 )
 from stages.evaluation.experiments import Subject, cases, patches
+from stages.evaluation.mixtures import made_donors
 from stages.evaluation.models import folders_of, load_models
 from stages.evaluation.prompts import asked, encode_rows
 from stages.evaluation.scoring import (
@@ -98,7 +99,8 @@ def evaluate(args: argparse.Namespace, item: Mapping[str, Any], name: str) -> pd
         else names_in(facts / "prompts", told, settings["directions"], tokenizer)
     )
     try:
-        grafted = GraftedModel(recipient, donors, tokenizers)
+        made = made_donors(setup.get("made_donors", {}), donors, prompts, recipient.num_parameters())
+        grafted = GraftedModel(recipient, {**donors, **made}, tokenizers)
         subject = Subject(grafted.anatomy, first, cell_sizes(recipient), settings["draws"], settings["seed"])
         evaluated = {key: cases(experiment, subject) for key, experiment in experiments.items()}
     except ValueError as error:

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from stages.plotting import bars, beyond, dots, maps, pages
+from stages.plotting import bars, beyond, donors, dots, maps, pages
 from stages.plotting.layout import AXIS_LABELS
 from stages.plotting.needs import WITHOUT_METRIC, setups_of
 from stages.plotting.results import Material
@@ -35,6 +35,9 @@ DRAWINGS: dict[str, Callable[[Material, list[str], Any], Figure]] = {
     "new_form": pages.new_form_figure,
     "component_map": maps.component_map_figure,
     "position_map": maps.position_map_figure,
+    "strength": donors.strength_figure,
+    "static": donors.static_figure,
+    "knock_out": donors.knock_out_figure,
 }
 
 

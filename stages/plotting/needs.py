@@ -30,6 +30,9 @@ DRAWN_FROM: dict[str, dict[str, tuple[str, ...]]] = {
         "half_known": QUESTIONS,
     },
     "new_form": {"positions": QUESTIONS, "hybrid": QUESTIONS, "position_layer": ("qa",)},
+    "strength": {"strength": QUESTIONS},
+    "static": {"static": ()},
+    "knock_out": {"knock_out": ()},
     "component_map": {"layer_component": ("headline",)},
     "position_map": {"heads": ("headline",), "position_layer": ("headline",)},
 }

@@ -51,6 +51,14 @@ KINDS = {
     "name": ("another first name", "#F0E442"),
     "other": ("something else", "#333333"),
 }
+STRENGTHS = ("0.25", "0.5", "0.75", "1", "1.25")  # of donors between PRE and SFT
+STATIC = {
+    "grafted there": "{}",
+    "as many parameters x tokens: the largest changes, at all tokens": "{} | static",
+}
+WINDOWS = ("none", "1/3", "2/3", "3/3", "first_half", "second_half", "all")
+KNOCKED_OUT = {"FE grafted": "FE | cut {}", "FE+LT grafted": "FE+LT | cut {}", "SFT whole": "SFT | cut {}"}
+KNOCK_OUT_NOTE = "below each bar: the layers in which\nLT does not see FE's keys and values"
 REFERENCES = ("PRE", "SFT")  # they have no variants
 COMPONENT_PROMPTS = ("movie_title", "headline")  # the first is that of the paper's Figure 4
 POSITION_NOTE = "FE: the first actor's name; LT: the last token"

@@ -12,6 +12,7 @@ import pandas as pd
 from stages.plotting.needs import setups_of
 from stages.reporting import beyond
 from stages.reporting import mechanisms as mechanism
+from stages.reporting import mixtures as mixture
 from stages.reporting import pathways as pathway
 from stages.reporting.phrases import METRIC_WORDS, NotMeasuredError, listed
 from stages.reporting.views import Writer, view_of
@@ -104,6 +105,19 @@ KINDS: dict[str, Kind] = {
     "collateral": Kind(
         "What else finetuning changes: casts that the base knows, of people in no new fact",
         (beyond.known_facts, beyond.new_names_there),
+    ),
+    "strength": Kind(
+        "Between PRE and SFT, and beyond: grafts from PRE + a (SFT - PRE)",
+        (mixture.growth, mixture.both_against_all_positions),
+    ),
+    "static": Kind(
+        "Position grafting beside a static mask: the largest entries of SFT - PRE at all tokens, by parameters x tokens as many, "
+        "over both prompts together",
+        (mixture.masks, mixture.masks_against_positions),
+    ),
+    "knock_out": Kind(
+        "Does the last token read the name? Attention from LT to FE cut in windows of layers",
+        (mixture.name_not_seen, mixture.name_not_seen_in_windows),
     ),
     "component_map": Kind(
         "Which component of which layer matters, one at a time",

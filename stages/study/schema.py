@@ -186,6 +186,12 @@ class Experiment(Section):
     schemes: Any  # checked by stages/study/checking/schemes.py
 
 
+class MadeDonor(Section):  # of a donor of the setup and its recipient, by either (engine/mixtures.py)
+    of: Name
+    strength: NotNegative | None = None
+    like: str | None = None  # a position expression: as many parameters x tokens
+
+
 class Setup(Section):
     dataset: Literal["fmfa", "fmra", "rmra_shuffled", "base", "own"]
     halves: Annotated[list[Literal["a", "b"]], Field(min_length=1)]
@@ -195,6 +201,7 @@ class Setup(Section):
     recipient: Name  # base, early, or a recipe
     # Donor -> base, early, or a recipe; the first serves SFT.
     donors: Annotated[dict[Name, Name], Field(min_length=1)]
+    made_donors: dict[Name, MadeDonor] = Field(default_factory=dict)
     experiments: Names
     leave_out: list[Name]  # prompts of its experiments that are not asked here
 
@@ -235,7 +242,7 @@ class FigureSettings(Section):
     draws: Literal[
         "schematic", "positions", "own_positions", "metrics", "setups", "paraphrases", "families", "title", "unembedding",
         "layers_only", "necessity", "collateral", "answers", "components", "hybrid", "hybrid_components", "patching", "controls",
-        "new_form", "component_map", "position_map",
+        "new_form", "component_map", "position_map", "strength", "static", "knock_out",
     ]  # fmt: skip
     setup: Any = None  # a setup's name or a list of names; the schematic has none
     metric: (

@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from oracle import Oracle, tokens_of
+from oracle import Oracle, layers_of, tokens_of
 from test_exactness import CASES, case_of
 from tiny_models import tiny_model
 
@@ -55,7 +55,16 @@ def counted(oracle: Oracle, prompt: Prompt, schemes: list[Scheme], decode_route:
         for token in range(last + len(prompt.target)):
             asked = fed if token > last and decode_route != "last" else scheme
             for layer in range(n_layers):
-                cells[token, layer] = served(oracle, prompt, asked, min(token, last), layer)
+                unseen = {
+                    key
+                    for cut in asked.cuts
+                    if layer in layers_of(str(cut.layers), n_layers)
+                    and min(token, last) in tokens_of(cut.queries, prompt)
+                    for key in tokens_of(cut.keys, prompt)
+                    if key < min(token, last)
+                }
+                who = served(oracle, prompt, asked, min(token, last), layer)
+                cells[token, layer] = who, tuple(sorted(unseen))
         for token, layer in cells:
             below = tuple(sorted((c, who) for c, who in cells.items() if c[0] <= token and c[1] <= layer))
             routes.add((layer, token, below))
@@ -79,6 +88,26 @@ def test_token_layers_are_the_least_there_can_be(engine):
 
     agree()
     assert sum(seen) > 10  # schemes do part between layers
+
+
+def test_token_layers_are_the_least_there_can_be_with_cuts(engine):
+    grafted, oracle = engine
+    prompt = Prompt(tokens=(7, 12, 45, 3, 18, 9), positions={"FE": (1, 2), "M": (3,)}, target=(30, 4))
+    texts = [
+        "PRE",
+        "FE",
+        "FE, cut LT<-FE",
+        "FE, cut LT<-FE[1]",
+        "FE, cut LT<-FE[1-2]",
+        "cut M+LT<-FE[2]",
+        "LT[2]",
+        "LT[2], cut LT<-M[0]",
+    ]
+    schemes = [parse_scheme(text, donor="sft") for text in texts]
+    for route in ("last", "sft"):
+        expected = counted(oracle, prompt, schemes, route)
+        assert grafted.node_counts([prompt], schemes, decode_route=route) == [sum(expected)]
+        assert grafted.row_counts([prompt], schemes, decode_route=route) == [expected[-1]]
 
 
 def test_a_pass_computes_the_rows_that_the_count_says(engine, prompts):

@@ -37,6 +37,33 @@ def test_the_committed_params_are_valid():
 
 
 @pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ({"half": {"of": "sft"}}, "made_donors.half: give either strength or like"),
+        (
+            {"half": {"of": "sft", "strength": 0.5, "like": "FE"}},
+            "made_donors.half: give either strength or like",
+        ),
+        (
+            {"half": {"of": "sfd", "strength": 0.5}},
+            "made_donors.half.of: 'sfd' is not valid here; did you mean 'sft'",
+        ),
+        ({"sft": {"of": "sft", "strength": 0.5}}, "made_donors.sft: 'sft' is a model of the setup already"),
+        ({"half": {"of": "sft", "like": "FE+"}}, "made_donors.half.like: scheme notation 'FE+'"),
+        (
+            {"half": {"of": "sft", "like": "M"}},
+            "made_donors.half.like: a position set: 'M' is not valid here",
+        ),
+        ({"half": {"of": "sft", "strenth": 0.5}}, "did you mean 'strength'"),
+    ],
+)
+def test_a_donor_that_cannot_be_made_is_named(made, words):
+    with pytest.raises(UserError) as raised:
+        check(changed("setups.knock_out.made_donors", made), DATA)
+    assert words in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
     ("key", "rename", "choice"),
     [
         ("study", "studdy", "study"),

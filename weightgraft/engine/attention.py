@@ -69,11 +69,12 @@ class Pass:
             self._moved[id(thing)] = thing, thing.index_select(1, origin)
         return self._moved[id(thing)][1]
 
-    def mask(self, tiles: Tiles, window: int | None, dtype: torch.dtype) -> Tensor:
-        """The tiles' mask, made once in a segment."""
-        if (id(tiles), window) not in self._masks:
-            self._masks[id(tiles), window] = tiles.mask(window, dtype)
-        return self._masks[id(tiles), window]
+    def mask(self, tiles: Tiles, window: int | None, layer: int, dtype: torch.dtype) -> Tensor:
+        """The tiles' mask, made once in a segment, and once more for each layer in which attention is cut."""
+        known = id(tiles), window, layer if layer in tiles.cuts else None
+        if known not in self._masks:
+            self._masks[known] = tiles.mask(window, layer, dtype)
+        return self._masks[known]
 
 
 def register_packed_attention() -> None:
@@ -121,10 +122,11 @@ def packed_attention(
     In the last layer only the rows that are read get an output; the others get zeros, which nothing reads.
     """
     now, n_rows = _current.get(), query.shape[2]
-    last = module.layer_idx == cast(PreTrainedConfig, module.config).num_hidden_layers - 1
+    layer = cast(int, module.layer_idx)
+    last = layer == cast(PreTrainedConfig, module.config).num_hidden_layers - 1
     tiles = now.batch.last.tiles if last else now.segment.tiles
     n_tiles, n_queries, n_keys = tiles.shape
-    mask = now.mask(tiles, sliding_window, query.dtype)
+    mask = now.mask(tiles, sliding_window, layer, query.dtype)
     if tiles.keys is None:
         query, key, value = _all_to_grid(query, key, value, tiles.queries, (n_tiles, n_queries))
     else:
@@ -134,7 +136,7 @@ def packed_attention(
     if now.contained:
         bad = ~(key.isfinite().all(3) & value.isfinite().all(3)).all(1)
         key, value = (states.masked_fill(bad[:, None, :, None], 0) for states in (key, value))
-        spoiled = (tiles.near(sliding_window)[tiles.kinds] & bad[:, None]).any(2)
+        spoiled = (tiles.near(sliding_window, layer)[tiles.kinds] & bad[:, None]).any(2)
     if softcap is None:
         states, _ = ALL_ATTENTION_FUNCTIONS["sdpa"](
             module, query, key, value, mask, scaling=scaling, is_causal=False

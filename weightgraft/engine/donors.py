@@ -1,7 +1,7 @@
 """What a donor may be, and where its modules and updates are found."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from torch import nn
@@ -9,10 +9,28 @@ from transformers import PreTrainedModel
 
 from .leaves import LowRank
 from .lora import is_lora, lora_leaves
+from .mixtures import Interpolated, Sparse, whole_of
 from .objects import check_dense_donor
 
 # A peft model is an nn.Module only.
-Donor = PreTrainedModel | nn.Module | str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+Donor = (
+    PreTrainedModel
+    | nn.Module
+    | str
+    | os.PathLike[str]
+    | Sequence[str | os.PathLike[str]]
+    | Interpolated
+    | Sparse
+)
+
+
+def sources_of(
+    donors: Mapping[str, Donor], recipient: PreTrainedModel, paths: list[str]
+) -> list[Callable[[str], nn.Module | LowRank | None]]:
+    """For each donor, where to find its modules; for a mixture, those of what it is made of, which are checked once."""
+    known = {id(whole_of(donor)): (name, whole_of(donor)) for name, donor in reversed(donors.items())}
+    sources = {key: source_of(name, whole, recipient, paths) for key, (name, whole) in known.items()}
+    return [sources[id(whole_of(donor))] for donor in donors.values()]
 
 
 def source_of(
@@ -26,6 +44,7 @@ def source_of(
 
 def base_of(donor: Donor, recipient: PreTrainedModel) -> PreTrainedModel:
     """The model whose code a donor runs: itself, or the one that carries an adapter."""
+    donor = whole_of(donor)
     if isinstance(donor, PreTrainedModel):
         return donor
     return (

@@ -6,9 +6,10 @@ from itertools import groupby, pairwise
 
 import numpy as np
 import torch
-from jaxtyping import Int, Shaped
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
+from .cuts import NOTHING
 from .packing import Batch, Groups, LastRows, Segment, Tiles
 from .states import Level, Registry, Tile, Trie
 
@@ -125,7 +126,9 @@ def build_batch(
             Segment(
                 start=start,
                 groups=rows.groups,
-                tiles=_tiles(rows, [level.tiles for level in rows.levels], None, index),
+                tiles=_tiles(
+                    rows, [level.tiles for level in rows.levels], None, range(start, stop), trunks, index
+                ),
                 lower=None if lower is None else index(lower),
                 origin=None if origin is None else index(origin),
             )
@@ -160,7 +163,12 @@ def build_batch(
             rows=index(seen),
             groups=last.groups.of(seen),
             tiles=_tiles(
-                last, [[tile for tile in tiles if len(tile.queries)] for tiles in seen_tiles], seen, index
+                last,
+                [[tile for tile in tiles if len(tile.queries)] for tiles in seen_tiles],
+                seen,
+                range(len(ends) - 1, len(ends)),
+                trunks,
+                index,
             ),
         ),
         readout=readout,
@@ -178,9 +186,11 @@ def _tiles(
     rows: _Rows,
     of_runs: Sequence[Sequence[Tile]],
     seen: Int[np.ndarray, " seen"] | None,
+    layers: range,
+    trunks: Registry,
     index: Callable[[Shaped[np.ndarray, "..."]], Shaped[Tensor, "..."]],
 ) -> Tiles:
-    """The grid of a segment's rows, or of those in `seen`. of_runs: for each run, the tiles of its trie."""
+    """The grid of a segment's rows, or of those in `seen`, for some of its layers. of_runs: for each run, the tiles of its trie."""
     distinct = [tile for tiles in of_runs for tile in tiles]
     n_queries, n_keys = (
         max(map(len, sides)) for sides in zip(*((t.queries, t.keys) for t in distinct), strict=True)
@@ -217,7 +227,34 @@ def _tiles(
         allowed=index(allowed),
         query_depths=index(np.concatenate(query_depths)),
         key_depths=index(np.concatenate(key_depths)),
+        cuts={
+            layer: index(cut)
+            for layer in (layers if trunks.cut else ())
+            if (cut := _cut(rows, of_runs, trunks, layer, allowed.shape)) is not None
+        },
     )
+
+
+def _cut(
+    rows: _Rows,
+    of_runs: Sequence[Sequence[Tile]],
+    trunks: Registry,
+    layer: int,
+    shape: tuple[int, ...],
+) -> Bool[np.ndarray, "kind query key"] | None:
+    """What the queries of each distinct tile do not see in a layer; None where they see everything."""
+    hidden = [unseen[layer] if unseen else NOTHING for unseen in trunks.unseen]
+    if not any(hidden):
+        return None
+    cut, number = np.zeros(shape, bool), 0
+    for level, tiles in zip(rows.levels, of_runs, strict=True):
+        for tile in tiles:
+            depths = level.depths[tile.keys]
+            for place, serving in enumerate(level.servings[tile.queries].tolist()):
+                if hidden[serving]:
+                    cut[number, place, : len(depths)] = np.isin(depths, sorted(hidden[serving]))
+            number += 1
+    return cut if cut.any() else None
 
 
 def _padded(parts: Sequence[Int[np.ndarray, " _"]], size: int) -> Int[np.ndarray, "part size"]:

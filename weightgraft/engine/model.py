@@ -19,10 +19,11 @@ from .attention import (
 )
 from .clone import shallow_clone
 from .configs import check_window, longest_prompt
-from .donors import Donor, base_of, source_of
+from .donors import Donor, base_of, sources_of
 from .families import family_of
 from .layout import build_batch
 from .leaves import RoutedLeaf, RoutedLinear
+from .mixtures import mix
 from .notation import NAME
 from .objects import check_recipient
 from .packing import Batch
@@ -43,7 +44,7 @@ class GraftedModel:
 
     recipient: the model that serves by default. donors: by name (letters, digits and _), models of the same
     architecture, peft models with LoRA adapters on the recipient's weights, directories of such adapters, or lists of
-    directories of adapters that stand on each other (SFT, then DPO), which add up.
+    directories of adapters that stand on each other (SFT, then DPO), which add up; and mixtures of these with the recipient.
     tokenizers: optionally, by the same names and `recipient`, to be checked for giving the same ids.
     longest_prompt: how many tokens a prompt may have with its target, the last of them not counted.
     Where a donor has other numbers of tokens, the rows that all have are grafted, and all probabilities are over these.
@@ -82,9 +83,7 @@ class GraftedModel:
         self.anatomy = anatomy_of(recipient, family)
         leaves = list(leaves_of(family, self.anatomy))
         check_paths(recipient, [path for path, *_ in leaves])
-        sources = [
-            source_of(name, donor, recipient, [path for path, *_ in leaves]) for name, donor in donors.items()
-        ]
+        sources = sources_of(donors, recipient, [path for path, *_ in leaves])
         bases = [base_of(donor, recipient) for donor in donors.values()]
         self._rows = shared_rows([recipient, *bases])
         self.longest_prompt = longest_prompt(recipient, *bases)
@@ -107,12 +106,13 @@ class GraftedModel:
         skeleton.config.return_dict, skeleton.config.output_hidden_states = True, False
         skeleton.config.pad_token_id = None  # GPT-2 warns where a token has this id, padding or not
         wholes = after_last_attention(family, self.anatomy)
+        found = {
+            path: [skeleton.get_submodule(path), *(source(path) for source in sources)] for path, *_ in leaves
+        }
+        found |= {path: [cut_to(each, self._rows) for each in found[path]] for path in tables}
+        mix(found, donors)
         for path, leaf, slots, reads in leaves:
-            own = skeleton.get_submodule(path)
-            modules = [own, *(source(path) for source in sources)]
-            if path in tables:
-                modules = [cut_to(each, self._rows) for each in modules]
-                own = modules[0]
+            own, modules = found[path][0], found[path]
             routing = self._readout if reads else self._last if path in wholes else self._trunk
             parts = linear_parts(path, leaf, own, slots, self.anatomy)
             if parts is None:

@@ -5,12 +5,14 @@
     O+FFN@LT[second_half]                       some components, in some layers
     task:ATTN@FE, relation:O+FFN@LT[2/2]        several grafts, each naming its donor; a later one overrides
     ATTN+O{0,3}@LT                              query heads 0 and 3 (and the key/value heads that serve them)
+    FE+LT, cut LT<-FE[second_half]              and LT's attention to FE cut there; `cut LT<-FE` alone: in PRE
     PRE   SFT   all                             nothing grafted; everything grafted; everything as a position set
 
 Component names may be written in capitals, groups in small letters; position sets are as the prompts name them.
 """
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 
 COMPONENTS = (
@@ -52,7 +54,7 @@ LAYER_PARTS = {
 RESERVED = frozenset({"all", "PRE", "SFT", "C"})  # no position set may be named so
 NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _TOKEN = re.compile(
-    rf"\s*(?:(?P<name>{NAME})|(?P<number>\d+)|(?P<complement>\^C\b)|(?P<mark>[-+()@\[\],:{{}}/]))"
+    rf"\s*(?:(?P<name>{NAME})|(?P<number>\d+)|(?P<complement>\^C\b)|(?P<mark><-|[-+()@\[\],:{{}}/]))"
 )
 
 
@@ -174,34 +176,42 @@ class Reader:
             raise NotationError(
                 self.text, start, "no donor: write 'donor:' in front, or give a default donor"
             )
-        components, heads, layers = "all", None, "all"
+        components, heads = "all", None
         if self._at_sign_ahead():
-            first = self.at
-            self.components()
-            components = self._source(first)
+            components = self._read(self.components)
             heads = self._heads()
             self.expect(
                 "@", "'+', '{' or '@'" if heads is None else "'@': heads stand after the last component"
             )
-        first = self.at
-        if self.accept("SFT"):
-            positions = "all"
-        else:
-            self.positions()
-            positions = self._source(first)
-        if self.accept("["):
-            first = self.at
-            self.layers()
-            layers = self._source(first)
-            self.expect("]", "',' or ']'")
+        positions = "all" if self.accept("SFT") else self._read(self.positions)
         return {
             "start": start,
             "positions": positions,
             "components": components,
-            "layers": layers,
+            "layers": self._layer_part(),
             "donor": donor,
             "heads": heads,
         }
+
+    def at_cut(self) -> bool:
+        """Whether a cut is next: the word `cut` and a position expression (a position set may be named so too)."""
+        return self.peek() == "cut" and (self.peek(1) == "(" or self.tokens[self.at + 1][0] == "name")
+
+    def cut(self) -> dict:
+        """One cut as keyword arguments, and `start`, the character where it begins."""
+        start = self.tokens[self.at][2]
+        self.at += 1
+        queries = self._read(self.positions)
+        self.expect("<-", "'+', '^C' or '<-' and what is not seen, as in cut LT<-FE")
+        keys = self._read(self.positions)
+        return {"start": start, "queries": queries, "keys": keys, "layers": self._layer_part()}
+
+    def _layer_part(self) -> str:
+        if not self.accept("["):
+            return "all"
+        layers = self._read(self.layers)
+        self.expect("]", "',' or ']'")
+        return layers
 
     def _at_sign_ahead(self) -> bool:
         """Whether this graft has a component part: an `@` before the next comma outside braces."""
@@ -212,7 +222,10 @@ class Reader:
                 return value == "@"
         return False
 
-    def _source(self, first: int) -> str:
+    def _read(self, part: Callable[[], object]) -> str:
+        """The text of what a method reads, without spaces."""
+        first = self.at
+        part()
         return "".join(value for _, value, _ in self.tokens[first : self.at])
 
     def _heads(self) -> tuple[int, ...] | None:

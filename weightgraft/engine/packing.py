@@ -6,6 +6,7 @@ that follow: the layers up to the next such place are a *segment*. Only attentio
 with the mask "is an ancestor". Position id = depth. layout.py builds it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +49,8 @@ class Tiles:
 
     queries, keys: for each place of the grid, its row; keys None: the same grid; both None: the rows are the grid.
     to_rows: for each row, or for each that is computed, its place among the queries. shape: tiles, queries, keys.
-    kinds: of each tile, which of the distinct ones it is. allowed, query_depths, key_depths: of the distinct ones.
+    kinds: of each tile, which of the distinct ones it is. allowed, query_depths, key_depths: of the distinct ones. cuts: for the
+    layers in which attention is cut, what a query does not see of what it attends to otherwise.
     """
 
     queries: Int[Tensor, " place"] | None
@@ -59,18 +61,22 @@ class Tiles:
     allowed: Bool[Tensor, "kind query key"]
     query_depths: Int[Tensor, "kind query"]
     key_depths: Int[Tensor, "kind key"]
+    cuts: Mapping[int, Bool[Tensor, "kind query key"]]
 
-    def near(self, window: int | None) -> Bool[Tensor, "kind query key"]:
-        """Whether a query attends to a key: an ancestor, nearer than `window` tokens."""
+    def near(self, window: int | None, layer: int) -> Bool[Tensor, "kind query key"]:
+        """Whether a query attends to a key: an ancestor, nearer than `window` tokens, and not cut from it in this layer."""
+        seen = self.allowed if layer not in self.cuts else self.allowed & ~self.cuts[layer]
         if window is None:
-            return self.allowed
-        return self.allowed & (self.query_depths[:, :, None] - self.key_depths[:, None, :] < window)
+            return seen
+        return seen & (self.query_depths[:, :, None] - self.key_depths[:, None, :] < window)
 
-    def mask(self, window: int | None, dtype: torch.dtype) -> Float[Tensor, "mask_tile 1 query key"]:
+    def mask(
+        self, window: int | None, layer: int, dtype: torch.dtype
+    ) -> Float[Tensor, "mask_tile 1 query key"]:
         """What to add to attention scores: 0 where a query attends to a key, else -inf. Where all tiles are of one kind, one mask
         serves them all; it is broadcast."""
         blocked = torch.zeros(self.allowed.shape, dtype=dtype, device=self.allowed.device)
-        mask = blocked.masked_fill_(~self.near(window), torch.finfo(dtype).min).unsqueeze(1)
+        mask = blocked.masked_fill_(~self.near(window, layer), torch.finfo(dtype).min).unsqueeze(1)
         return mask if len(mask) == 1 else mask.index_select(0, self.kinds)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
+from .cuts import NOTHING, Unseen, unseen
 from .routes import Anatomy, all_from, resolve, serving
 from .schemes import Prompt, Scheme
 from .states import Registry, Trie, build_trie
@@ -48,13 +49,15 @@ def make_plan(
     own_sets = [scheme.position_sets for scheme in schemes]
     names = sorted(frozenset().union(*own_sets))
     trunks, readouts = Registry(), Registry()
-    numbers: dict[tuple[int, frozenset[str]], tuple[int, int]] = {}
+    everything: Unseen = (NOTHING,) * anatomy.n_layers  # of a token that sees all tokens up to it
+    cutting = [number for number, scheme in enumerate(schemes) if scheme.cuts]
+    numbers: dict[tuple[int, frozenset[str], Unseen], tuple[int, int]] = {}
 
-    def numbered(scheme: int, memberships: frozenset[str]) -> tuple[int, int]:
-        known = scheme, memberships & own_sets[scheme]
+    def numbered(scheme: int, memberships: frozenset[str], unseen: Unseen = everything) -> tuple[int, int]:
+        known = scheme, memberships & own_sets[scheme], unseen
         if known not in numbers:
             trunk, readout = serving(schemes[scheme], known[1], owners, resolved, anatomy)
-            numbers[known] = trunks.number(trunk), readouts.number(readout)
+            numbers[known] = trunks.number(trunk, unseen), readouts.number(readout)
         return numbers[known]
 
     routes: list[Int[np.ndarray, "scheme token 2"]] = []  # of each shape, the (trunk, readout) servings
@@ -72,17 +75,30 @@ def make_plan(
             kinds, kind_of_token = _memberships(prompt, names)
             served = np.array([[numbered(scheme, kind) for kind in kinds] for scheme in range(len(schemes))])
             route = served[:, kind_of_token]
+            for scheme in cutting:
+                try:
+                    hidden = unseen(schemes[scheme], prompt, anatomy.n_layers)
+                except ValueError as error:
+                    raise ValueError(f"prompt {place}: {error}") from None
+                route[scheme] = [
+                    numbered(scheme, kinds[kind], hidden[token]) for token, kind in enumerate(kind_of_token)
+                ]
             fed = np.repeat(route[:, -1:], n_steps - 1, axis=1)
             if decode_route != LAST:
                 trunk, readout = all_from(owners[decode_route], anatomy)
-                fed[:] = trunks.number(trunk), readouts.number(readout)
+                fed[:] = trunks.number(trunk, everything), readouts.number(readout)
             routes.append(np.concatenate([route, fed], axis=1))
             steps.append(n_steps)
         shapes.append(shape_numbers[shape])
     layers = np.array([layer for _, layer in anatomy.trunk])
     ends = tuple(np.searchsorted(layers, np.arange(anatomy.n_layers), side="right").tolist())
     tries = tuple(
-        build_trie(route[..., 0], route[:, -n_steps:, 1], lambda layer: trunks.alike(ends[layer]), len(ends))
+        build_trie(
+            route[..., 0],
+            route[:, -n_steps:, 1],
+            lambda layer: trunks.alike(ends[layer], layer + 1),
+            len(ends),
+        )
         for route, n_steps in zip(routes, steps, strict=True)
     )
     return Plan(tries, tuple(shapes), trunks, readouts, ends)

@@ -54,7 +54,7 @@ def resolve(
 ) -> dict[Graft, tuple[Slot, ...]]:
     """The slots each graft takes.
 
-    Raises ValueError for a donor, component, layer or head that the models do not have, naming the scheme.
+    Raises ValueError for a donor, component, layer (of a cut too) or head that the models do not have, naming the scheme.
     """
     resolved = {}
     for scheme in schemes:
@@ -64,6 +64,11 @@ def resolve(
                 raise ValueError(f"scheme {scheme.name!r}: unknown donor {graft.donor!r}; known: {known}")
             try:
                 resolved[graft] = _slots(graft, anatomy)
+            except ValueError as error:
+                raise ValueError(f"scheme {scheme.name!r}: {error}") from None
+        for cut in scheme.cuts:
+            try:
+                layer_numbers(str(cut.layers), anatomy.n_layers)
             except ValueError as error:
                 raise ValueError(f"scheme {scheme.name!r}: {error}") from None
     return resolved

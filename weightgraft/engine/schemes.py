@@ -89,17 +89,47 @@ class Graft:
         return f"{self.donor}:{components}{self.positions}{layers}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """Attention that is cut: in some layers, tokens at `queries` do not see the tokens before them that are at `keys`.
+
+    queries, keys: position expressions; layers: all three as in a Graft. A token always sees itself. The softmax is over what
+    is left. A target's token that is fed back does not see what the last token of its prompt does not see.
+    Raises NotationError for what cannot be read.
+    """
+
+    queries: str
+    keys: str
+    layers: str | Sequence[int] = "all"
+
+    def __post_init__(self):
+        layers = (
+            self.layers if isinstance(self.layers, str) else ",".join(str(layer) for layer in self.layers)
+        )
+        parse_positions(self.queries)
+        parse_positions(self.keys)
+        layer_numbers(layers)
+        for name, text in (("queries", self.queries), ("keys", self.keys), ("layers", layers)):
+            object.__setattr__(self, name, "".join(text.split()))
+
+    def __str__(self) -> str:
+        return f"cut {self.queries}<-{self.keys}" + ("" if self.layers == "all" else f"[{self.layers}]")
+
+
 @dataclass(frozen=True)
 class Scheme:
-    """A named list of grafts; where two grafts meet, the later one counts. No grafts: the recipient alone."""
+    """A named list of grafts; where two grafts meet, the later one counts. No grafts: the recipient alone. And the cuts."""
 
     name: str
     grafts: tuple[Graft, ...] = ()
+    cuts: tuple[Cut, ...] = ()
 
     @property
     def position_sets(self) -> frozenset[str]:
         """Names of the position sets that a prompt must have for this scheme."""
-        return frozenset().union(*(set_names(parse_positions(graft.positions)) for graft in self.grafts))
+        texts = [graft.positions for graft in self.grafts]
+        texts += [text for cut in self.cuts for text in (cut.queries, cut.keys)]
+        return frozenset().union(*(set_names(parse_positions(text)) for text in texts))
 
     @property
     def donors(self) -> frozenset[str]:
@@ -107,7 +137,7 @@ class Scheme:
         return frozenset(graft.donor for graft in self.grafts) - {RECIPIENT}
 
     def __str__(self) -> str:
-        return ", ".join(str(graft) for graft in self.grafts) or "PRE"
+        return ", ".join(str(part) for part in (*self.grafts, *self.cuts)) or "PRE"
 
 
 @dataclass(frozen=True)
@@ -161,11 +191,20 @@ def parse_scheme(text: str, donor: str | None = None, name: str | None = None) -
     if text.strip() == "PRE":
         return Scheme(name or text)
     reader = Reader(text)
-    parts = [reader.graft(donor)]
-    while reader.accept(","):
-        parts.append(reader.graft(donor))
+    grafts, cuts = [], []
+    while True:
+        if reader.at_cut():
+            cuts.append(reader.cut())
+        else:
+            grafts.append(reader.graft(donor))
+        if not reader.accept(","):
+            break
     reader.expect_end("',' and another graft, or the end")
-    return Scheme(name or text, tuple(_graft(text, **part) for part in parts))
+    return Scheme(
+        name or text,
+        tuple(_graft(text, **part) for part in grafts),
+        tuple(Cut(queries=part["queries"], keys=part["keys"], layers=part["layers"]) for part in cuts),
+    )
 
 
 def _graft(text: str, start: int, **fields) -> Graft:

@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Int
 
+from .cuts import Unseen
 from .routes import Serving
 
 KEYS = 192  # nodes that attend to each other as one tile
@@ -19,25 +20,34 @@ TILE = 128  # of a tile, where there are more; it attends to a prompt's length m
 
 
 class Registry:
-    """Numbers distinct servings in the order they are first seen. Once all are there, it compares them slot by slot."""
+    """Numbers distinct servings in the order they are first seen, one that does not see everything apart from one that does.
+    Once all are there, it compares them slot by slot."""
 
     def __init__(self) -> None:
         self.servings: list[Serving] = []
-        self._numbers: dict[Serving, int] = {}
+        self.unseen: list[Unseen] = []
+        self.cut = False  # whether any does not see everything
+        self._numbers: dict[tuple[Serving, Unseen], int] = {}
         self._alike: dict[int, Int[np.ndarray, " serving"]] = {}
         self._ranks: dict[tuple[int, int], Int[np.ndarray, " serving"]] = {}
 
-    def number(self, serving: Serving) -> int:
-        if serving not in self._numbers:
-            self._numbers[serving] = len(self.servings)
+    def number(self, serving: Serving, unseen: Unseen = ()) -> int:
+        if (serving, unseen) not in self._numbers:
+            self._numbers[serving, unseen] = len(self.servings)
             self.servings.append(serving)
-        return self._numbers[serving]
+            self.unseen.append(unseen)
+            self.cut |= any(unseen)
+        return self._numbers[serving, unseen]
 
-    def alike(self, stop: int) -> Int[np.ndarray, " serving"]:
-        """A number for each serving, the same for those that agree in all slots before `stop`."""
+    def alike(self, stop: int, n_layers: int = 0) -> Int[np.ndarray, " serving"]:
+        """A number for each serving, the same for those that agree in all slots before `stop`, the end of the first n_layers
+        layers, and see the same there."""
         if stop not in self._alike:
-            seen: dict[Serving, int] = {}
-            numbers = [seen.setdefault(serving[:stop], len(seen)) for serving in self.servings]
+            seen: dict[tuple[Serving, Unseen], int] = {}
+            numbers = [
+                seen.setdefault((serving[:stop], unseen[:n_layers]), len(seen))
+                for serving, unseen in zip(self.servings, self.unseen, strict=True)
+            ]
             self._alike[stop] = np.array(numbers, np.int64)
         return self._alike[stop]
 

@@ -84,7 +84,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         action="extend",
         default=[],
         metavar="NOTATION",
-        help="instead of the default schemes, such as 'FE+LT' 'O+FFN@LT[second_half]' 'task:ATTN@FE, LT'",
+        help="instead of the default schemes, such as 'FE+LT' 'O+FFN@LT[second_half]' 'task:ATTN@FE, LT' 'SFT, cut LT<-FE'",
     )
     add(
         "--out",

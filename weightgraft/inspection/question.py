@@ -112,7 +112,7 @@ def read_schemes(
     for text in dict.fromkeys((*REFERENCES, *(text.strip() for text in texts))):
         try:
             scheme = parse_scheme(text, donor=donors[0])
-            if scheme.grafts:
+            if scheme.grafts or scheme.cuts:
                 _check_names(text, donors, (*spans, LAST), n_tokens)
         except NotationError as error:
             raise UserError(str(error)) from None
@@ -144,11 +144,13 @@ def named(text: str) -> Iterator[tuple[str, str, int]]:
     """
     tokens = Reader(text).tokens
     components, depth = False, 0
-    for (kind, value, place), (_, behind, _) in reversed(list(pairwise(tokens))):
+    for (kind, value, place), (kind_behind, behind, _) in reversed(list(pairwise(tokens))):
         depth += {"]": 1, "}": 1, "[": -1, "{": -1}.get(value, 0)
         if depth == 0 and value in ("@", ","):
             components = value == "@"
         if kind == "name" and depth == 0:
+            if value == "cut" and (kind_behind == "name" or behind == "("):
+                continue  # the word for a cut of attention, and no position set
             if behind == ":":
                 yield "donor", value, place
             elif not components and value not in RESERVED:

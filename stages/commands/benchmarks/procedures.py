@@ -28,13 +28,15 @@ def token_by_token(
 
     For every token: copy the whole recipient, put the donors' weights in where the scheme says, run that one
     token on the key/value cache of those before it. Whole modules are put in by reference, which costs nothing:
-    the procedure is measured at its best. Raises ValueError for a scheme that grafts single heads.
+    the procedure is measured at its best. Raises ValueError for a scheme that grafts single heads, or cuts attention.
     """
     family = family_of(recipient.config.model_type)
     anatomy = anatomy_of(recipient, family)
     owners = {RECIPIENT: 0} | {name: number for number, name in enumerate(donors, start=1)}
-    if any(graft.heads is not None for graft in scheme.grafts):
-        raise ValueError(f"scheme {scheme.name!r}: the token-by-token procedure knows no single heads")
+    if scheme.cuts or any(graft.heads is not None for graft in scheme.grafts):
+        raise ValueError(
+            f"scheme {scheme.name!r}: the token-by-token procedure knows no single heads and no cuts"
+        )
     resolved, leaves = resolve([scheme], owners, anatomy), list(leaves_of(family, anatomy))
     cache = DynamicCache(config=recipient.config)
     logits = torch.empty(0)

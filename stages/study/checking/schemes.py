@@ -7,7 +7,7 @@ from pydantic import Field
 
 from stages.evaluation.experiments import GENERATORS
 from stages.study.faults import Section, choices, parsed
-from stages.study.schema import Count, Experiment
+from stages.study.schema import Count, Experiment, Name
 from weightgraft.errors import UserError
 
 Texts = Annotated[list[str], Field(min_length=1)]
@@ -48,6 +48,16 @@ class RandomPositions(Section):
     like: Texts
 
 
+class Donors(Section):
+    positions: Texts
+    donors: Annotated[dict[str, Name], Field(min_length=1)]
+
+
+class KnockOuts(Section):
+    schemes: Texts
+    layers: Texts
+
+
 class RandomComponents(Section):
     positions: Texts
     like: Texts
@@ -64,6 +74,8 @@ KINDS: dict[str, type[Section]] = {
     "without": Without,
     "random_positions": RandomPositions,
     "random_components": RandomComponents,
+    "donors": Donors,
+    "knock_outs": KnockOuts,
     "patches": At,
 }
 assert {*KINDS} == {*GENERATORS, "patches"}

@@ -14,7 +14,7 @@ from stages.evaluation.experiments import (
 from stages.facts.templates import PromptTemplate, position_sets
 from stages.study.checking.schemes import check_schemes
 from stages.study.faults import choices
-from stages.study.schema import Experiment, Params, Setup
+from stages.study.schema import Experiment, MadeDonor, Params, Setup
 from weightgraft.engine.notation import UNLAYERED, NotationError, parse_positions, set_names
 from weightgraft.engine.routes import Anatomy, resolve
 from weightgraft.engine.schemes import RECIPIENT
@@ -41,8 +41,12 @@ def check_setups(
     for name, setup in params.setups.items():
         check_setup(name, setup, params)
         for experiment_name in setup.experiments:
-            used.setdefault(experiment_name, []).append(tuple(setup.donors))
-    every = tuple(dict.fromkeys(donor for setup in params.setups.values() for donor in setup.donors))
+            used.setdefault(experiment_name, []).append((*setup.donors, *setup.made_donors))
+    every = tuple(
+        dict.fromkeys(
+            donor for setup in params.setups.values() for donor in (*setup.donors, *setup.made_donors)
+        )
+    )
     distinct: dict[Anatomy, str] = {}
     for model, anatomy in anatomies.items():
         distinct.setdefault(anatomy, model)
@@ -69,6 +73,8 @@ def check_setup(name: str, setup: Setup, params: Params) -> None:
     key = f"setups.{name}"
     _check_known(f"{key}.experiments", setup.experiments, params.experiments)
     _check_known(f"{key}.donors", [*setup.donors], [donor for donor in setup.donors if donor != RECIPIENT])
+    for donor, made in setup.made_donors.items():
+        _check_made(f"{key}.made_donors.{donor}", donor, made, setup)
     for model in (setup.recipient, *setup.donors.values()):
         _check_known(f"{key}: a model", [model], ["base", "early", *params.recipes])
     _check_known(f"{key}.halves", setup.halves, ["a", "b"])
@@ -77,6 +83,21 @@ def check_setup(name: str, setup: Setup, params: Params) -> None:
     for experiment in setup.experiments:
         if set(prompts[experiment]) <= set(setup.leave_out):
             raise UserError(f"{key}.leave_out: {setup.leave_out} leaves experiment {experiment!r} no prompt")
+
+
+def _check_made(key: str, name: str, made: MadeDonor, setup: Setup) -> None:
+    """A name of its own, made of a donor of the setup, in one of two ways."""
+    if name in (RECIPIENT, *setup.donors):
+        raise UserError(f"{key}: {name!r} is a model of the setup already; give it a name of its own")
+    _check_known(f"{key}.of", [made.of], setup.donors)
+    if (made.strength is None) == (made.like is None):
+        raise UserError(f"{key}: give either strength or like")
+    if made.like is not None:
+        try:
+            named = set_names(parse_positions(made.like))
+        except NotationError as error:
+            raise UserError(f"{key}.like: {error}") from error
+        _check_known(f"{key}.like: a position set", sorted(named), ["FE", "LT"])  # every prompt has these
 
 
 def check_experiment(
