@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from stages.analysis.claims import Claim, read_claims, side_by_side
+from stages.analysis.claims import read_claims, side_by_side
 from stages.frame.timing import run_stage
 from stages.plotting.results import read_published, read_real, read_summaries
 from stages.reporting.leading import answer, at_a_glance, told_of, who
@@ -32,7 +32,7 @@ from stages.reporting.sources import (
     read_verdicts,
     read_version,
 )
-from stages.reporting.tables import markdown, verdict_table
+from stages.reporting.tables import markdown, of_models, verdict_table
 from stages.reporting.words import Found, words
 from stages.study.items import summary_items
 from stages.study.params import read_yaml
@@ -57,11 +57,11 @@ def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
     judged_real = read_real_verdicts(arguments.real, params.get("real", {}))
     table = verdict_table(pd.concat([*judged_real, verdicts], ignore_index=True), claims)
     published = read_published(arguments.published)
-    tiny = Found(summaries, verdicts, verdict_table(verdicts, claims), study, published["position_grafting"])
+    tiny = Found(summaries, verdicts, of_models(table, verdicts), study, published["position_grafting"])
     real_models = list(dict.fromkeys(name for found in real for name in found["model"]))
     groups = [(who(study["models"], real=False), tiny)] if study["recipes"] else []
     if real and judged_real:
-        groups.insert(0, (who(real_models, real=True), of_real(tiny, real, judged_real, claims)))
+        groups.insert(0, (who(real_models, real=True), of_real(tiny, table, real, judged_real)))
     method, first, figures = split_figures(figures_of(params, summaries, arguments.figures))
     every = pd.concat([*real, summaries], ignore_index=True)
     families = families_figure(arguments.families)
@@ -102,13 +102,13 @@ def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def of_real(
-    tiny: Found, summaries: list[pd.DataFrame], verdicts: list[pd.DataFrame], claims: dict[str, Claim]
+    tiny: Found, table: dict[str, Any], summaries: list[pd.DataFrame], verdicts: list[pd.DataFrame]
 ) -> Found:
     """What the sentences on the really pretrained models are written from."""
     summary, judged = (pd.concat(tables, ignore_index=True) for tables in (summaries, verdicts))
     models = list(dict.fromkeys(summary["model"]))
     study = {**tiny.study, "models": models, "new_form": {**tiny.study["new_form"], "models": []}}
-    return Found(summary, judged, verdict_table(judged, claims), study, tiny.published)
+    return Found(summary, judged, of_models(table, judged), study, tiny.published)
 
 
 def closing_line(arguments: argparse.Namespace, content: dict[str, Any], size: int) -> str:

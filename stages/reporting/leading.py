@@ -20,8 +20,8 @@ def answer(found: Found) -> str:
         return ""
     return (
         "finetuned weights at two places of the question, the tokens of the first actor's name and the last token, together "
-        f"bring back {ranged(both)} of what finetuning added to the answer's log-probability. Finetuned weights everywhere else bring back at "
-        f"most {number(rest.max())}. The name alone brings back {ranged(name)}, the last token alone {ranged(last)}."
+        f"bring back {ranged(both)} of what finetuning added to the answer's log-probability. Finetuned weights everywhere else "
+        f"bring back at most {number(rest.max())}. The name alone brings back {ranged(name)}, the last token alone {ranged(last)}."
     )
 
 

@@ -198,7 +198,8 @@ def new_form(found: Found) -> str:
         parts.append(f"{scheme} recovers {here} (instead of {there})")
     return (
         "**A form of question that the base has never read.** Where the base has never read a question like qa, "
-        f"{listed(parts)} of the log-probability. These bases were also trained for more epochs, so the difference need not come from the form alone."
+        f"{listed(parts)} of the log-probability. These bases were also trained for more epochs, so the difference need "
+        "not come from the form alone."
     )
 
 

@@ -127,7 +127,8 @@ class Tab:
         """Bring the first such element into view and click its middle."""
         box = self.value(
             f"(() => {{ const part = document.querySelector({json.dumps(selector)}); "
-            "part.scrollIntoView({block: 'center', inline: 'center'}); const box = part.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; })()"
+            "part.scrollIntoView({block: 'center', inline: 'center'}); const box = part.getBoundingClientRect(); "
+            "return [box.x + box.width / 2, box.y + box.height / 2]; })()"
         )
         for kind in ("mousePressed", "mouseReleased"):
             x, y = box
