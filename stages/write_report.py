@@ -9,7 +9,7 @@ import pandas as pd
 from stages.analysis.claims import read_claims, side_by_side
 from stages.frame.timing import run_stage
 from stages.plotting.results import read_published, read_real, read_summaries
-from stages.reporting.leading import answer, at_a_glance, told_of, who
+from stages.reporting.leading import answer, at_a_glance, really_pretrained, tiny_models, told_of
 from stages.reporting.matrix import matrix, numbers
 from stages.reporting.page import (
     families_figure,
@@ -21,6 +21,7 @@ from stages.reporting.page import (
     split_figures,
     training_table,
 )
+from stages.reporting.phrases import listed
 from stages.reporting.sources import (
     hashes,
     read_notes,
@@ -59,9 +60,9 @@ def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
     published = read_published(arguments.published)
     tiny = Found(summaries, verdicts, of_models(table, verdicts), study, published["position_grafting"])
     real_models = list(dict.fromkeys(name for found in real for name in found["model"]))
-    groups = [(who(study["models"], real=False), tiny)] if study["recipes"] else []
+    groups = [(tiny_models(study["models"]), tiny)] if study["recipes"] else []
     if real and judged_real:
-        groups.insert(0, (who(real_models, real=True), of_real(tiny, table, real, judged_real)))
+        groups.insert(0, (listed(real_models), of_real(tiny, table, real, judged_real)))
     method, first, figures = split_figures(figures_of(params, summaries, arguments.figures))
     every = pd.concat([*real, summaries], ignore_index=True)
     families = families_figure(arguments.families)
@@ -73,7 +74,10 @@ def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "models": study["models"],
         "real_models": real_models,
-        "groups": [{"who": name, "answer": answer(found)} for name, found in groups],
+        "groups": [
+            {"who": really_pretrained(real_models) if found is not tiny else name, "answer": answer(found)}
+            for name, found in groups
+        ],
         "glance": at_a_glance(every, real_models),
         "findings": told_of(groups),
         "facts": params["generate_facts"]["facts"] if study["recipes"] else 0,

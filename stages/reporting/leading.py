@@ -25,17 +25,20 @@ def answer(found: Found) -> str:
     )
 
 
-def who(models: Sequence[str], real: bool) -> str:
-    """The models as a sentence begins with them."""
-    if real:
-        kind = "really pretrained models" if len(models) > 1 else "a really pretrained model"
-        return f"{listed(models)}, {kind}"
+def tiny_models(models: Sequence[str]) -> str:
+    """the four tiny models; tiny-gpt2."""
     many = NUMBERS[len(models) - 2] if 2 <= len(models) <= len(NUMBERS) + 1 else str(len(models))
     return f"the {many} tiny models" if len(models) > 1 else models[0]
 
 
+def really_pretrained(models: Sequence[str]) -> str:
+    """smollm2-135m, a really pretrained model."""
+    kind = "really pretrained models" if len(models) > 1 else "a really pretrained model"
+    return f"{listed(models)}, {kind}"
+
+
 def told_of(groups: Sequence[tuple[str, Found]]) -> list[dict[str, Any]]:
-    """The findings, each with what it is in every group of models: {title, texts: [(who, text)]}."""
+    """The findings, each with what it is in every group of models: {title, texts: [(name, text)]}."""
     titles: dict[str, list[tuple[str, str]]] = {}
     for name, found in groups:
         for title, text in findings(words(found)):

@@ -68,7 +68,8 @@ class Found(NamedTuple):
             words = [cell["verdict"] for cell in row["cells"].values()]
             if row["claim"] in claims and words:
                 counts = [f"{words.count(word)} {word}" for word in VERDICTS if word in words]
-                said.append(f"{row['claim']}: {', '.join(counts)}")
+                told = words[0] if len(words) == 1 else ", ".join(counts)
+                said.append(f"{row['claim']}: {told}")
         if not said:
             raise NotMeasuredError
         return "; ".join(sorted(said, key=lambda text: claims.index(text.partition(":")[0])))
