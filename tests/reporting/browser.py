@@ -161,6 +161,28 @@ def without_scripts(browser: Browser, page: Path) -> list[str]:
     return [f"without scripts: {fault}" for fault in faults]
 
 
+def printed(browser: Browser, page: Path, shot: Path | None) -> list[str]:
+    """On paper nothing is cut off, nothing sticks to the page, it is light, and what is folded opens, but for single parts."""
+    tab = Tab(browser, page, 680, dark=True)  # A4 with 15 mm around
+    tab.call("Emulation.setEmulatedMedia", media="print")
+    tab.settle()
+    faults = ["it is cut off at the right"] * tab.value(SIDEWAYS)
+    faults += ["something sticks"] * tab.value(
+        "[...document.querySelectorAll('body *')].some("
+        "part => getComputedStyle(part).position === 'sticky' && part.getClientRects().length)"
+    )
+    faults += ["trainings, versions or hashes are hidden"] * tab.value(
+        "[...document.querySelectorAll('.print-open table')].some("
+        "table => !table.checkVisibility({contentVisibilityAuto: true}))"
+    )
+    back = tab.value("getComputedStyle(document.body).backgroundColor")
+    faults += ["it is dark"] * (back != "rgb(255, 255, 255)")
+    if shot:
+        tab.print(shot)
+    tab.close()
+    return [f"printed: {fault}" for fault in faults]
+
+
 def visit(browser: Browser, page: Path, width: int, dark: bool, shots: Path | None) -> list[str]:
     """Open the page in a window of this width and use it; everything that is wrong with it."""
     tab = Tab(browser, page, width, dark=dark)
@@ -201,9 +223,7 @@ def main() -> None:
                         f"{look}: {fault}" for fault in visit(browser, page, width, dark, arguments.shots)
                     ]
             faults += without_scripts(browser, page)
-            if arguments.shots:
-                tab = Tab(browser, page, WIDTHS["desk"], dark=True)
-                tab.print(arguments.shots / "printed.pdf")
+            faults += printed(browser, page, arguments.shots and arguments.shots / "printed.pdf")
         finally:
             browser.process.terminate()
             browser.process.wait(SECONDS)
@@ -211,7 +231,7 @@ def main() -> None:
         sys.exit("\n".join(faults))
     widths = ", ".join(f"{width} px" for width in WIDTHS.values())
     print(
-        f"{arguments.page}: no fault at {widths}, in light and dark, used with a mouse, with keys and without scripts"
+        f"{arguments.page}: no fault at {widths}, in light and dark, used with a mouse, with keys, without scripts and printed"
     )
 
 
