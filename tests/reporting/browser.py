@@ -20,10 +20,10 @@ FAULTS = """(() => {
   const folded = [...document.querySelectorAll('details')].filter(part => !part.open);
   for (const part of folded) part.open = true;
   const page = document.documentElement;
-  if (page.scrollWidth > window.innerWidth) faults.push(`the page is ${page.scrollWidth} wide, the window ${window.innerWidth}`);
+  if (page.scrollWidth > page.clientWidth) faults.push(`the page is ${page.scrollWidth} wide, the window ${page.clientWidth}`);
   for (const part of document.querySelectorAll('main *')) {
     if (part.closest('.scroll')) continue;
-    if (part.getBoundingClientRect().right > window.innerWidth + .5) faults.push(`${part.tagName} ${part.className} sticks out`);
+    if (part.getBoundingClientRect().right > page.clientWidth + .5) faults.push(`${part.tagName} ${part.className} sticks out`);
   }
   for (const image of document.images) {
     if (!image.complete || image.naturalWidth === 0) faults.push(`image without a picture: ${image.alt}`);
@@ -53,7 +53,8 @@ FAULTS = """(() => {
   for (const part of folded) part.open = false;
   return [...new Set(faults)];
 })()"""
-SIDEWAYS = "document.documentElement.scrollWidth > window.innerWidth"
+# On a phone window.innerWidth grows with a page that is too wide, and clientWidth does not.
+SIDEWAYS = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 # The sign that is tried: one in the middle of the matrix. What its numbers must say: the claim, the model, and the estimate.
 SIGN = "[...document.querySelectorAll('a.sign')].at({at})"
 SAID = """(() => { const sign = document.querySelector('a.tried'), panel = document.getElementById('panel');
@@ -64,7 +65,7 @@ SAID = """(() => { const sign = document.querySelector('a.tried'), panel = docum
   const missing = wanted.filter(word => !text.includes(word));
   if (panel.scrollWidth > panel.clientWidth) missing.push('scrolls sideways');
   const box = panel.getBoundingClientRect();
-  if (box.left < 0 || box.right > innerWidth || box.bottom > innerHeight) missing.push('outside the window');
+  if (box.left < 0 || box.right > document.documentElement.clientWidth || box.bottom > innerHeight) missing.push('outside the window');
   return missing.join(', '); })()"""
 TYPE = """(() => { const image = document.querySelector('#enlarged img');
   return image ? 7 / 72 * image.clientWidth / (image.naturalWidth / 200) : 0; })()"""
