@@ -9,15 +9,19 @@ import pandas as pd
 from stages.analysis.claims import read_claims, side_by_side
 from stages.frame.timing import run_stage
 from stages.plotting.results import read_published, read_real, read_summaries
+from stages.reporting.leading import answer, at_a_glance, really_pretrained, tiny_models, told_of
+from stages.reporting.matrix import matrix, numbers
 from stages.reporting.page import (
     families_figure,
     figures_of,
     in_brief,
+    maps_of,
     number_tables,
     render,
     split_figures,
     training_table,
 )
+from stages.reporting.phrases import listed
 from stages.reporting.sources import (
     hashes,
     read_notes,
@@ -27,9 +31,10 @@ from stages.reporting.sources import (
     read_sections,
     read_training,
     read_verdicts,
+    read_version,
 )
-from stages.reporting.tables import markdown, verdict_table
-from stages.reporting.words import Found, findings, words
+from stages.reporting.tables import markdown, of_models, verdict_table
+from stages.reporting.words import Found, words
 from stages.study.items import summary_items
 from stages.study.params import read_yaml
 
@@ -53,9 +58,14 @@ def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
     judged_real = read_real_verdicts(arguments.real, params.get("real", {}))
     table = verdict_table(pd.concat([*judged_real, verdicts], ignore_index=True), claims)
     published = read_published(arguments.published)
-    tiny = verdict_table(verdicts, claims)
-    told = words(Found(summaries, verdicts, tiny, study, published["position_grafting"]))
-    method, figures = split_figures(figures_of(params, summaries, arguments.figures))
+    tiny = Found(summaries, verdicts, of_models(table, verdicts), study, published["position_grafting"])
+    real_models = list(dict.fromkeys(name for found in real for name in found["model"]))
+    groups = [(tiny_models(study["models"]), tiny)] if study["recipes"] else []
+    if real and judged_real:
+        groups.insert(0, (listed(real_models), of_real(tiny, table, real, judged_real)))
+    method, first, figures = split_figures(figures_of(params, summaries, arguments.figures))
+    every = pd.concat([*real, summaries], ignore_index=True)
+    families = families_figure(arguments.families)
     inputs = [
         *(arguments.params, arguments.pyproject, arguments.claims, arguments.notes, arguments.summaries),
         *(arguments.verdicts, arguments.metrics, arguments.published, arguments.figures, arguments.families),
@@ -63,26 +73,46 @@ def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
     ]
     return {
         "models": study["models"],
-        "real_models": list(dict.fromkeys(name for found in real for name in found["model"])),
+        "real_models": real_models,
+        "groups": [
+            {"who": really_pretrained(real_models) if found is not tiny else name, "answer": answer(found)}
+            for name, found in groups
+        ],
+        "glance": at_a_glance(every, real_models),
+        "findings": told_of(groups),
         "facts": params["generate_facts"]["facts"] if study["recipes"] else 0,
         "own_facts": int(summaries.loc[summaries["setup"].isin(study["own"]), "n"].max())
         if study["own"]
         else 0,
         "method": method,
-        "figures": figures,
+        "first": first,
+        "maps": maps_of(arguments.real, real_models),
+        "with_new": study["new_form"]["models"],
+        "figures": [*figures, *([families] if families else [])],
         "table": table,
+        "matrix": matrix(table, claims, notes["questions"], real_models),
+        "numbers": numbers(table),
         "brief": in_brief(table),
-        "families": families_figure(arguments.families),
         "run_time": read_run_time(arguments.run_time),
-        "tables": number_tables(params, pd.concat([*real, summaries], ignore_index=True), published),
-        "words": told,
-        "findings": findings(told),
+        "tables": number_tables(params, every, published),
+        "words": words(tiny),
         "training": training_table(read_training(arguments.metrics)),
         "sections": read_sections(arguments.params),
         "pins": read_pins(arguments.pyproject),
+        "version": read_version(arguments.pyproject),
         "hashes": hashes(inputs),
         "notes": notes,
     }
+
+
+def of_real(
+    tiny: Found, table: dict[str, Any], summaries: list[pd.DataFrame], verdicts: list[pd.DataFrame]
+) -> Found:
+    """What the sentences on the really pretrained models are written from."""
+    summary, judged = (pd.concat(tables, ignore_index=True) for tables in (summaries, verdicts))
+    models = list(dict.fromkeys(summary["model"]))
+    study = {**tiny.study, "models": models, "new_form": {**tiny.study["new_form"], "models": []}}
+    return Found(summary, judged, of_models(table, judged), study, tiny.published)
 
 
 def closing_line(arguments: argparse.Namespace, content: dict[str, Any], size: int) -> str:

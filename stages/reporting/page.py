@@ -1,20 +1,26 @@
 """The page: everything the template shows, as plain data, and the template filled with it."""
 
 import base64
+import hashlib
+import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from stages.plotting.needs import drawn_figures
 from stages.reporting.kinds import caption, sentences
+from stages.reporting.matrix import PAPERS
 from stages.reporting.tables import COMPONENTS, POSITION_SCHEMES, RANGES, scheme_table
 from weightgraft.errors import UserError
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
+STYLE, SCRIPT = (TEMPLATE.with_name(f"report.{kind}") for kind in ("css", "js"))
+LEADING = "figure2"  # the figure that stands beside the findings
 PROMPTS = ("headline", "qa", "movie_title", "long")
 PNG = b"\x89PNG\r\n\x1a\n"
 # Figures are drawn at 200 dots an inch with no type under 7 points: at this many CSS pixels a dot, 7 points are 12 pixels.
@@ -40,8 +46,16 @@ def picture(path: Path) -> dict[str, Any]:
     }
 
 
+def title_of(name: str) -> str:
+    """Figure 2 (log-probability); Figure "layers only"."""
+    numeral, rest = re.fullmatch(r"figure(\d*)_?(.*)", name).groups()  # type: ignore[union-attr]
+    rest = rest.replace("_", " ").replace("logprob", "log-probability")
+    return f"Figure {numeral}{f' ({rest})' * bool(rest)}" if numeral else f'Figure "{rest}"'
+
+
 def figures_of(params: Mapping[str, Any], summaries: pd.DataFrame, folder: Path) -> list[dict[str, Any]]:
-    """The study's figures in the order of params.yaml: {name, caption, sentences, alt, uri, width, height}."""
+    """The study's figures in the order of params.yaml: {name, title, caption, sentences, alt, uri, width,
+    height}."""
     study, section = params["study"], params["render_figures"]["figures"]
     figures = []
     for name in drawn_figures(section, study):
@@ -51,7 +65,8 @@ def figures_of(params: Mapping[str, Any], summaries: pd.DataFrame, folder: Path)
         alt = " ".join([words, *said[:1]])
         shown = picture(folder / f"{name}.png")
         figures.append(
-            {"name": name, "draws": figure["draws"], "caption": words, "sentences": said, "alt": alt, **shown}
+            {"name": name, "title": title_of(name), "draws": figure["draws"]}
+            | {"caption": words, "sentences": said, "alt": alt, **shown}
         )
     return figures
 
@@ -79,7 +94,29 @@ def families_figure(folder: Path) -> dict[str, Any] | None:
         "is no effect of its ingredient."
     )
     shown = picture(folder / "families.png")
-    return {"name": "families", "caption": words, "sentences": said, "alt": f"{words} {said[0]}", **shown}
+    return {
+        "name": "families",
+        "title": 'Figure "families in small steps"',
+        "caption": words,
+        "sentences": said,
+        "alt": f"{words} {said[0]}",
+        **shown,
+    }
+
+
+def maps_of(folder: Path, models: Sequence[str]) -> list[dict[str, Any]]:
+    """The map of one fact in each really pretrained model that has one: MODEL_map.png in the folder of `make real`."""
+    words = (
+        "SFT's weights run at one token of the question in one layer, PRE's everywhere else; in blue, and in per cent, how much of "
+        "the answer's log-probability comes back. The bars above graft all layers of a token, the bars at the right one layer "
+        "at all tokens."
+    )
+    return [
+        {"name": f"{model}_map", "title": f"One fact in {model}", "caption": words, "sentences": []}
+        | {"alt": f"A map of tokens by layers in {model}. {words}", **picture(path)}
+        for model in models
+        if (path := folder / f"{model}_map.png").is_file()
+    ]
 
 
 def number_tables(
@@ -123,21 +160,22 @@ def number_tables(
     return [table for table in tables if table["rows"]]
 
 
-def in_brief(table: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
-    """(words, claims): the claims with one verdict in all models that have one, and those on which models differ."""
-    groups: dict[str, list[str]] = {}
+def in_brief(table: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """(words, [(claim, its text)]): the paper's claims with one verdict in all models, and those on which models differ."""
+    groups: dict[str, list[tuple[str, str]]] = {}
     words = {
-        "holds": "holds in every model",
-        "fails": "fails in every model",
-        "undecided": "undecided in every model",
-        "not shown": "not shown in every model",
+        "holds": "hold in every model in which they were judged",
+        "fails": "fail in every model in which they were judged",
+        "undecided": "are undecided in every model in which they were judged",
+        "not shown": "are not shown in any model in which they were judged",
     }
+    differ = "come out differently in different models"
     for row in table["rows"]:
         found = {cell["verdict"] for cell in row["cells"].values()}
-        key = "no verdict" if not found else "models differ" if len(found) > 1 else words[found.pop()]
-        groups.setdefault(key, []).append(row["claim"])
-    order = [*words.values(), "models differ", "no verdict"]
-    return [(key, groups[key]) for key in order if key in groups]
+        if row["claim"][0] == PAPERS and found:
+            key = differ if len(found) > 1 else words[found.pop()]
+            groups.setdefault(key, []).append((row["claim"], row["text"]))
+    return [(key, groups[key]) for key in (*words.values(), differ) if key in groups]
 
 
 def training_table(training: pd.DataFrame) -> list[dict[str, Any]]:
@@ -154,15 +192,38 @@ def training_table(training: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
+def linked(text: str, claims: Collection[str]) -> Markup:
+    """Text as markup, with every claim that it names a link to the claim's row."""
+    return Markup(
+        re.sub(
+            r"\b[A-Z]\d+\b",
+            lambda name: f'<a href="#{name[0]}">{name[0]}</a>' if name[0] in claims else name[0],
+            str(escape(text)),
+        )
+    )
+
+
 def render(content: Mapping[str, Any]) -> str:
-    """Fill the template; everything in it is escaped, and a name that it lacks is an error."""
+    """Fill the template; everything in it is escaped, and a name that it lacks is an error.
+
+    The page may load nothing, and runs no script but ours, whose hash its own policy names.
+    """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )  # fmt: skip
-    return environment.get_template(TEMPLATE.name).render(content)
+    claims = {row["claim"] for row in content["table"]["rows"]}
+    environment.filters["linked"] = lambda text: linked(text, claims)
+    style, script = (path.read_text(encoding="utf-8") for path in (STYLE, SCRIPT))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template(TEMPLATE.name).render(
+        {**content, "style": Markup(style), "script": Markup(script), "script_hash": f"sha256-{digest}"}
+    )
 
 
-def split_figures(figures: Sequence[dict[str, Any]]) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
-    """The picture of the method, and all other figures."""
+def split_figures(
+    figures: Sequence[dict[str, Any]],
+) -> tuple[dict[str, Any] | None, list[dict[str, Any]], list[dict[str, Any]]]:
+    """The picture of the method, the figure that stands beside the findings, and all other figures."""
     method = next((figure for figure in figures if figure["draws"] == "schematic"), None)
-    return method, [figure for figure in figures if figure is not method]
+    first = [figure for figure in figures if figure["name"] == LEADING]
+    return method, first, [figure for figure in figures if figure is not method and figure not in first]

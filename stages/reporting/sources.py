@@ -14,6 +14,8 @@ from stages.analysis.verdicts import COLUMNS, LEFT_OUT, VERDICTS
 from stages.study.params import read_yaml
 from weightgraft.errors import UserError
 
+NOTES = ("other_worlds", "questions")  # the keys of data/report_notes.yaml
+
 
 def read_verdicts(
     folder: Path, wanted: Sequence[tuple[str, int]], needed: Sequence[tuple[str, int]]
@@ -77,6 +79,11 @@ def read_pins(pyproject: Path) -> list[tuple[str, str]]:
     )
 
 
+def read_version(pyproject: Path) -> str:
+    """The project's own version."""
+    return str(tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]["version"])
+
+
 def read_sections(params: Path) -> list[tuple[str, str]]:
     """(name, text) of every section of params.yaml, as written, with its comments."""
     text = params.read_text(encoding="utf-8")
@@ -96,20 +103,29 @@ def _comment_above(text: str) -> str:
 
 
 def read_notes(path: Path, claims: Mapping[str, Any]) -> dict[str, Any]:
-    """What needs several runs of the study, so that no stage can write it: {other_worlds: [...]}.
+    """The notes: {other_worlds: [...], questions: [{question, claims: ids, or letters of ids}]}; both may be empty.
 
     Raises:
         UserError: an unknown key or claim.
     """
     notes = read_yaml(path) or {}
     for key in notes:
-        if key != "other_worlds":
-            raise UserError(f"{path}: unknown key {key!r}; valid: other_worlds")
+        if key not in NOTES:
+            raise UserError(f"{path}: unknown key {key!r}; valid: {', '.join(NOTES)}")
     for world in notes.get("other_worlds") or []:
         for change in world["changed"]:
             if change["claim"] not in claims:
                 raise UserError(f"{path}: claim {change['claim']!r} is none of {', '.join(claims)}")
-    return {"other_worlds": [{"beside": None, **world} for world in notes.get("other_worlds") or []]}
+    for entry in notes.get("questions") or []:
+        for name in entry["claims"]:
+            if len(name) > 1 and name not in claims:
+                raise UserError(
+                    f"{path}: question {entry['question']!r}: claim {name!r} is none of {', '.join(claims)}"
+                )
+    return {
+        "other_worlds": [{"beside": None, **world} for world in notes.get("other_worlds") or []],
+        "questions": notes.get("questions") or [],
+    }
 
 
 def read_run_time(path: Path) -> dict[str, Any] | None:

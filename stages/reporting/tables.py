@@ -102,6 +102,17 @@ def verdict_table(verdicts: pd.DataFrame, claims: Mapping[str, Claim]) -> dict[s
     }
 
 
+def of_models(table: Mapping[str, Any], verdicts: pd.DataFrame) -> dict[str, Any]:
+    """A verdict table with the cells of these verdicts' models alone; its counts stay those of all."""
+    models = {*verdicts["model"]}
+    labels = [label for label in table["models"] if label.partition(" seed ")[0] in models]
+    rows = [
+        {**row, "cells": {label: cell for label, cell in row["cells"].items() if label in labels}}
+        for row in table["rows"]
+    ]
+    return {**table, "models": labels, "rows": rows}
+
+
 def counted(counts: Mapping[str, int]) -> str:
     """12 verdicts: 9 holds, 2 fails, 1 undecided."""
     told = ", ".join(f"{number} {verdict}" for verdict, number in counts.items() if number)

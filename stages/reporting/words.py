@@ -68,7 +68,8 @@ class Found(NamedTuple):
             words = [cell["verdict"] for cell in row["cells"].values()]
             if row["claim"] in claims and words:
                 counts = [f"{words.count(word)} {word}" for word in VERDICTS if word in words]
-                said.append(f"{row['claim']}: {', '.join(counts)}")
+                told = words[0] if len(words) == 1 else ", ".join(counts)
+                said.append(f"{row['claim']}: {told}")
         if not said:
             raise NotMeasuredError
         return "; ".join(sorted(said, key=lambda text: claims.index(text.partition(":")[0])))
@@ -95,21 +96,24 @@ def other_recipes(found: Found) -> str:
     both = found.values("FE+LT", setups=setups)
     rest = found.values("(FE+LT)^C", setups=setups)
     return (
-        f"**Gentle finetuning and LoRA.** FE+LT {ranged(both)}, everything else at most {number(rest.max())}."
+        "**Gentle finetuning and LoRA.** After these too, FE and LT together recover "
+        f"{ranged(both)} of the log-probability, and everything else at most {number(rest.max())} ({found.told('C13', 'K4')})."
     )
 
 
 def by_layers_only(found: Found) -> str:
     def pair(scheme: str) -> str:
         whole, layers = (found.values(name, "layers_only") for name in (scheme, f"{scheme} | layers"))
-        return f"{scheme} {ranged(layers)} (with them {ranged(whole)})"
+        return f"{scheme} recovers {ranged(layers)} (instead of {ranged(whole)})"
 
     alone = [ranged(found.values(name, "layers_only")) for name in ("EMBED@FE", "UNEMBED@LT")]
     return (
-        "**By layers only**, embedding, final norm and unembedding left to PRE, as in the published code of the paper's authors "
-        f"unless it is told otherwise: {listed([pair(scheme) for scheme in ('FE+LT', 'FE', 'LT')])}; SFT's layers at all positions "
-        f"{ranged(found.values('all | layers', 'layers_only'))}. Alone, the embedding at FE recovers {alone[0]}, the "
-        f"unembedding at LT {alone[1]} ({found.told('K13', 'K14', 'K39', 'K18', 'K19')})."
+        "**By layers only.** Embedding, final norm and unembedding are left to PRE, as the published code of the paper's "
+        "authors does unless it is told otherwise. So grafted, "
+        f"{listed([pair(scheme) for scheme in ('FE+LT', 'FE', 'LT')])} of the log-probability, and SFT's layers at all tokens "
+        f"recover {ranged(found.values('all | layers', 'layers_only'))}. "
+        f"The embedding at FE alone recovers {alone[0]}, the unembedding at LT alone {alone[1]} "
+        f"({found.told('K13', 'K14', 'K39', 'K18', 'K19')})."
     )
 
 
@@ -120,10 +124,10 @@ def each_alone(found: Found) -> str:
             ranged(found.values(scheme, metric=metric, prompts=["headline"])) for metric in (TOP5, LOGITS)
         )
         parts.append(
-            f"{scheme} recovers {top5} of top-5 accuracy (in the paper's big models {_published(found, scheme)}) and {logits} of "
-            "the logit difference"
+            f"{scheme} alone recovers {top5} of top-5 accuracy (in the paper's big models {_published(found, scheme)}) and "
+            f"{logits} of the logit difference"
         )
-    return f"**Each pathway alone**, on headline: {listed(parts)} ({found.told('C3', 'C4')})."
+    return f"**Each pathway alone.** On the question headline {listed(parts)} ({found.told('C3', 'C4')})."
 
 
 def _published(found: Found, scheme: str) -> str:
@@ -150,7 +154,8 @@ def balance(found: Found) -> str:
             f"{words}, " + ", ".join(f"{side} in {listed(names)}" for side, names in leaning.items() if names)
         )
     return (
-        f"**Which pathway recovers more**, on both prompts by the paired interval: {'; '.join(said)} "
+        "**Which pathway recovers more.** By the difference paired by fact, where its interval leaves out 0 on both questions, the "
+        f"stronger pathway is: {'; '.join(said)} "
         f"({found.told('C5', 'K10', 'K17', 'K24')}). Why families differ is not shown."
     )
 
@@ -161,7 +166,10 @@ def at_last_token(found: Found) -> str:
         for name in ("ATTN+O+FFN", "O+FFN")
     )
     verdicts = found.told("C7", "K33", "C9", "K34")
-    return f"**Components at LT**, in the second half of the layers: ATTN, O and FFN {three}, O and FFN {two} ({verdicts})."
+    return (
+        "**Components at LT.** Grafted in the second half of the layers onto a model that was finetuned in the other "
+        f"direction, ATTN, O and FFN together recover {three} of the log-probability, O and FFN {two} ({verdicts})."
+    )
 
 
 def task_attention(found: Found) -> str:
@@ -174,7 +182,10 @@ def task_attention(found: Found) -> str:
         if rows.empty:
             raise NotMeasuredError
         said.append(f"{ranged(rows['estimate'])} of the {words}")
-    return f"**The task model's attention at FE** adds {' and '.join(said)} ({found.told('C11', 'K36')})."
+    return (
+        "**Attention of the task model at FE.** Added to the relation model's O and FFN at LT, it recovers "
+        f"{' and '.join(said)} more ({found.told('C11', 'K36')})."
+    )
 
 
 def new_form(found: Found) -> str:
@@ -185,10 +196,11 @@ def new_form(found: Found) -> str:
     parts = []
     for scheme in ("FE+LT", "FE", "LT"):
         here, there = (ranged(found.values(scheme, prompts=["qa"], models=models)) for models in (new, known))
-        parts.append(f"{scheme} {here} against {there}")
+        parts.append(f"{scheme} recovers {here} (instead of {there})")
     return (
-        f"**A form of question that the base has never read**, qa, against the bases that have: {listed(parts)}. These models were "
-        "also trained for more epochs, which the comparison does not part from the form."
+        "**A form of question that the base has never read.** Where the base has never read a question like qa, "
+        f"{listed(parts)} of the log-probability. These bases were also trained for more epochs, so the difference need "
+        "not come from the form alone."
     )
 
 
@@ -197,8 +209,9 @@ def late_patch(found: Found) -> str:
         found.values(f"patch LT[{name}]", "patching", setups=["patching"]) for name in ("late", "last")
     )
     return (
-        f"**Patching SFT's residual at LT**, read by PRE's unembedding: {ranged(late)} after the last block but one, "
-        f"{ranged(last)} after the last ({found.told('K12', 'K37')})."
+        "**Patching at LT.** SFT's hidden state at LT, copied into PRE's run after the last layer but one, recovers "
+        f"{ranged(late)} of the log-probability; after the last layer {ranged(last)}, since PRE's unembedding reads it "
+        f"({found.told('K12', 'K37')})."
     )
 
 
@@ -209,8 +222,13 @@ def pretraining(found: Found) -> str:
             ranged(found.values(scheme, "pretraining", setups=["pretraining"], metric=metric))
             for metric in (LOGPROB, LOGITS)
         ]
-        parts.append(f"{scheme} {rows[0]} of the log-probability and {rows[1]} of the logit difference")
-    return f"**Facts of pretraining**, the base onto its early checkpoint: {listed(parts)} ({found.told('K3', 'K38')})."
+        parts.append(
+            f"{scheme} recovers {rows[0]} of the log-probability and {rows[1]} of the logit difference"
+        )
+    return (
+        "**Facts of pretraining.** The pretrained model is grafted onto its own early checkpoint, and asked for facts that it "
+        f"learnt in between: {listed(parts)} ({found.told('K3', 'K38')})."
+    )
 
 
 def other_facts(found: Found) -> str:

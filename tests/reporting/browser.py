@@ -1,37 +1,32 @@
-"""The report in a real browser (headless Chromium, no network), at the widths of a desk and of a phone: `make browser`.
+"""The report in a real browser (headless Chromium, no network), as people use it at a desk and on a phone: `make browser`.
 
 python tests/reporting/browser.py results/report.html [--shots FOLDER]
 
-Chromium speaks its DevTools protocol over two pipes (file descriptors 3 and 4: JSON, each message ended by a zero byte), so
-nothing beyond Python is needed. No test of the suite: a clean machine has no browser.
+No test of the suite: a clean machine has no browser.
 """
 
 import argparse
-import base64
-import fcntl
-import json
-import os
-import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-WIDTHS = {"desk": 1280, "phone": 390, "small_phone": 360}  # CSS pixels
+from chromium import Browser, Tab
+
+WIDTHS = {"desk": 1200, "phone": 390, "small_phone": 360}  # CSS pixels
 SECONDS = 60
 # What is wrong with the page as it stands, as a list of strings.
 FAULTS = """(() => {
   const faults = [];
-  for (const part of document.querySelectorAll('details')) part.open = true;
+  const folded = [...document.querySelectorAll('details')].filter(part => !part.open);
+  for (const part of folded) part.open = true;
   const page = document.documentElement;
-  if (page.scrollWidth > window.innerWidth) faults.push(`the page is ${page.scrollWidth} wide, the window ${window.innerWidth}`);
+  if (page.scrollWidth > page.clientWidth) faults.push(`the page is ${page.scrollWidth} wide, the window ${page.clientWidth}`);
+  for (const part of document.querySelectorAll('main *')) {
+    if (part.closest('.scroll')) continue;
+    if (part.getBoundingClientRect().right > page.clientWidth + .5) faults.push(`${part.tagName} ${part.className} sticks out`);
+  }
   for (const image of document.images) {
     if (!image.complete || image.naturalWidth === 0) faults.push(`image without a picture: ${image.alt}`);
-    const inches = image.naturalWidth / 200, type = 7 / 72 * image.clientWidth / inches;
-    if (type < 11.9) faults.push(`type of ${type} px in image: ${image.alt}`);
   }
   const rgb = text => text.match(/[\\d.]+/g).map(Number);
   const light = ([r, g, b]) => [r, g, b].map(c => c / 255).map(c => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4)
@@ -52,118 +47,156 @@ FAULTS = """(() => {
     if ((a + .05) / (b + .05) < 4.5) faults.push(`contrast ${((a + .05) / (b + .05)).toFixed(2)}: ${what}`);
   }
   if (seen < 100) faults.push(`only ${seen} pieces of text are seen`);
-  for (const part of document.querySelectorAll('details')) part.open = false;
+  const small = [...document.querySelectorAll('a.sign')].filter(sign => sign.getBoundingClientRect().height < 24
+    || sign.getBoundingClientRect().width < 24);
+  if (small.length) faults.push(`${small.length} signs are smaller than a finger`);
+  for (const part of folded) part.open = false;
   return [...new Set(faults)];
 })()"""
+# On a phone window.innerWidth grows with a page that is too wide, and clientWidth does not.
+SIDEWAYS = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+# The sign that is tried: one in the middle of the matrix. What its numbers must say: the claim, the model, and the estimate.
+SIGN = "[...document.querySelectorAll('a.sign')].at({at})"
+SAID = """(() => { const sign = document.querySelector('a.tried'), panel = document.getElementById('panel');
+  if (!panel.open) return 'no numbers open';
+  const [model, told] = sign.title.split(': '), text = panel.textContent.replace(/\\s+/g, ' ');
+  const [verdict, estimate] = told.split(', '), claim = sign.getAttribute('aria-label').split(' ')[0];
+  const wanted = [claim, model, verdict, ...(estimate ? [estimate.split(' ')[0]] : [])];
+  const missing = wanted.filter(word => !text.includes(word));
+  if (panel.scrollWidth > panel.clientWidth) missing.push('scrolls sideways');
+  const box = panel.getBoundingClientRect();
+  if (box.left < 0 || box.right > document.documentElement.clientWidth || box.bottom > innerHeight) missing.push('outside the window');
+  return missing.join(', '); })()"""
+TYPE = """(() => { const image = document.querySelector('#enlarged img');
+  return image ? 7 / 72 * image.clientWidth / (image.naturalWidth / 200) : 0; })()"""
 
-Call = Callable[..., Any]
 
-
-def find_chromium() -> str:
-    """The browser's path; ends with one line that says how to get it."""
-    for name in NAMES:
-        if path := shutil.which(name):
-            return path
-    sys.exit("make browser needs Chromium, which is no Python package: on Debian, apt-get install chromium")
-
-
-class Browser:
-    """Chromium behind two pipes: call() one method and wait for its answer; events pile up in `events`."""
-
-    def __init__(self, profile: str):
-        theirs, self._write = os.pipe()
-        self._read, ours = os.pipe()
-        out, back = (fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (theirs, ours))  # clear of 3 and 4
-        flags = [
-            *("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"),
-            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-            *(
-                "--host-resolver-rules=MAP * ~NOTFOUND",
-                "--remote-debugging-pipe",
-                f"--user-data-dir={profile}",
-            ),
-        ]
-        script = f'exec "$@" 3<&{out} 4>&{back}'  # the shell gives Chromium the two ends as 3 and 4
-        self.process = subprocess.Popen(
-            ["bash", "-c", script, "bash", find_chromium(), *flags, "about:blank"],
-            pass_fds=(out, back),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+def try_signs(tab: Tab, shot: Path | None) -> list[str]:
+    """A click on a sign, and Enter on it, open its numbers; Escape and the button close them; arrows go on."""
+    faults = []
+    count = tab.value("document.querySelectorAll('a.sign').length")
+    for at in (0, count // 2, count - 1):
+        tab.value(
+            f"document.querySelector('a.tried')?.classList.remove('tried'), {SIGN.format(at=at)}.classList.add('tried')"
         )
-        for end in (theirs, ours, out, back):
-            os.close(end)
-        self.events: list[dict] = []
-        self._buffer, self._calls = b"", 0
-
-    def _message(self) -> dict:
-        while b"\0" not in self._buffer:
-            if not (data := os.read(self._read, 1 << 20)):
-                sys.exit("Chromium ended before it answered")
-            self._buffer += data
-        text, _, self._buffer = self._buffer.partition(b"\0")
-        return json.loads(text)
-
-    def call(self, method: str, session: str | None = None, **params: Any) -> Any:
-        """Call a method of the protocol; its result."""
-        self._calls += 1
-        message = {"id": self._calls, "method": method, "params": params} | (
-            {"sessionId": session} if session else {}
-        )
-        data = json.dumps(message).encode() + b"\0"
-        while data:
-            data = data[os.write(self._write, data) :]
-        while True:
-            answer = self._message()
-            if answer.get("id") == self._calls:
-                if "error" in answer:
-                    sys.exit(f"{method}: {answer['error']['message']}")
-                return answer["result"]
-            self.events.append(answer)
-
-    def wait_for(self, method: str) -> None:
-        """Read until an event of this name has come."""
-        while not any(event.get("method") == method for event in self.events):
-            self.events.append(self._message())
+        tab.click("a.tried")
+        if said := tab.value(SAID):
+            faults.append(f"sign {at}, clicked: {said}")
+        if shot and at:
+            tab.shot(shot)
+        tab.press("Escape")
+        if tab.value("document.getElementById('panel').open"):
+            faults.append(f"sign {at}: Escape does not close the numbers")
+        if not tab.value("document.activeElement.classList.contains('tried')"):
+            faults.append(f"sign {at}: the focus does not come back to it")
+        tab.press("Enter")
+        if said := tab.value(SAID):
+            faults.append(f"sign {at}, Enter: {said}")
+        tab.click("#panel button")
+        if tab.value("document.getElementById('panel').open"):
+            faults.append(f"sign {at}: its button does not close the numbers")
+    tab.value(f"{SIGN.format(at=0)}.focus()")
+    tab.press("ArrowDown")
+    if tab.value(
+        f"document.activeElement === {SIGN.format(at=0)} || !document.activeElement.matches('a.sign')"
+    ):
+        faults.append("an arrow key does not go to the next sign")
+    return faults
 
 
-def visit(browser: Browser, page: Path, width: int, dark: bool, shot: Path | None) -> list[str]:
-    """Open the page in a window of this width; everything that is wrong with it."""
-    browser.events.clear()
-    target = browser.call("Target.createTarget", url="about:blank")["targetId"]
-    session = browser.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-
-    def call(method: str, **params: Any) -> Any:
-        return browser.call(method, session, **params)
-
-    for domain in ("Page", "Network", "Runtime", "Log"):
-        call(f"{domain}.enable")
-    call(
-        "Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=0, uploadThroughput=0
-    )
-    call(
-        "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500
-    )
-    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-    call("Emulation.setEmulatedMedia", features=[scheme])
-    call("Page.navigate", url=page.as_uri())
-    browser.wait_for("Page.loadEventFired")
-    faults = list(call("Runtime.evaluate", expression=FAULTS, returnByValue=True)["result"]["value"])
+def try_figures(tab: Tab, shot: Path | None) -> list[str]:
+    """A click on a picture, and Enter on its button, show it in full size; Escape closes it."""
+    faults = []
+    tab.click("figure img")
+    if (size := tab.value(TYPE)) < 11.9 or not tab.value("document.getElementById('enlarged').open"):
+        faults.append(f"a click on a figure: type of {size} px")
+    if tab.value(SIDEWAYS):
+        faults.append("the page scrolls sideways under a figure")
     if shot:
-        size = call("Page.getLayoutMetrics")["cssContentSize"]
-        clip = {"x": 0, "y": 0, "width": width, "height": min(size["height"], 16000), "scale": 1}
-        data = call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)["data"]
-        shot.write_bytes(base64.b64decode(data))
-    for event in browser.events:
-        params = event.get("params", {})
-        if event.get("method") == "Network.requestWillBeSent":
-            url = params["request"]["url"]
-            if not url.startswith("data:") and url.partition("#")[0] != page.as_uri():
-                faults.append(f"it asks for {url[:100]}")
-        elif event.get("method") == "Runtime.exceptionThrown":
-            faults.append(f"exception: {params['exceptionDetails']['text']}")
-        elif event.get("method") in ("Log.entryAdded", "Runtime.consoleAPICalled"):
-            faults.append(f"console: {json.dumps(params)[:200]}")
-    browser.call("Target.closeTarget", targetId=target)
+        tab.shot(shot)
+    tab.press("Escape")
+    if tab.value("document.getElementById('enlarged').open"):
+        faults.append("Escape does not close a figure")
+    tab.value("document.querySelector('figure button').focus()")
+    tab.press("Enter")
+    if not tab.value("document.getElementById('enlarged').open"):
+        faults.append("Enter on its button does not enlarge a figure")
+    tab.click("#enlarged img")
+    if tab.value("document.getElementById('enlarged').open"):
+        faults.append("a click does not close a figure")
+    return faults
+
+
+def try_contents(tab: Tab) -> list[str]:
+    """Scrolled to a heading, the contents mark it, and only it."""
+    faults = []
+    for name in tab.value("[...document.querySelectorAll('.contents a')].map(link => link.hash.slice(1))"):
+        tab.value(f"document.getElementById('{name}').scrollIntoView()")
+        tab.settle()
+        marked = tab.value(
+            "[...document.querySelectorAll('.contents a[aria-current]')].map(link => link.hash.slice(1)).join()"
+        )
+        if marked != name:
+            faults.append(f"at #{name} the contents mark {marked!r}")
+    tab.value("window.scrollTo(0, 0)")
+    tab.settle()
+    return faults
+
+
+def without_scripts(browser: Browser, page: Path) -> list[str]:
+    """Where scripts are off, a click on a sign leads to its numbers, opened."""
+    tab = Tab(browser, page, WIDTHS["desk"], scripts=False)
+    tab.call("Emulation.setScriptExecutionDisabled", value=True)
+    faults = ["a script ran"] * tab.value("document.documentElement.classList.contains('js')")
+    tab.value(f"{SIGN.format(at=7)}.classList.add('tried')")
+    x, y = tab.value(
+        "(() => { const part = document.querySelector('a.tried'); part.scrollIntoView({block: 'center', inline: 'center'}); "
+        "const box = part.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; })()"
+    )
+    for kind in ("mousePressed", "mouseReleased"):
+        tab.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+    browser.wait_for("Page.navigatedWithinDocument")
+    if not tab.value("document.querySelector(location.hash).closest('details').open"):
+        faults.append("a sign does not open its numbers")
+    tab.close()
+    return [f"without scripts: {fault}" for fault in faults]
+
+
+def printed(browser: Browser, page: Path, shot: Path | None) -> list[str]:
+    """On paper nothing is cut off, nothing sticks to the page, it is light, and what is folded opens, but for single parts."""
+    tab = Tab(browser, page, 680, dark=True)  # A4 with 15 mm around
+    tab.call("Emulation.setEmulatedMedia", media="print")
+    tab.settle()
+    faults = ["it is cut off at the right"] * tab.value(SIDEWAYS)
+    faults += ["something sticks"] * tab.value(
+        "[...document.querySelectorAll('body *')].some("
+        "part => getComputedStyle(part).position === 'sticky' && part.getClientRects().length)"
+    )
+    faults += ["trainings, versions or hashes are hidden"] * tab.value(
+        "[...document.querySelectorAll('.print-open table')].some("
+        "table => !table.checkVisibility({contentVisibilityAuto: true}))"
+    )
+    back = tab.value("getComputedStyle(document.body).backgroundColor")
+    faults += ["it is dark"] * (back != "rgb(255, 255, 255)")
+    if shot:
+        tab.print(shot)
+    tab.close()
+    return [f"printed: {fault}" for fault in faults]
+
+
+def visit(browser: Browser, page: Path, width: int, dark: bool, shots: Path | None) -> list[str]:
+    """Open the page in a window of this width and use it; everything that is wrong with it."""
+    tab = Tab(browser, page, width, dark=dark)
+    look = f"{width}{'_dark' if dark else ''}"
+    names = {name: shots / f"{look}_{name}.png" if shots else None for name in ("page", "numbers", "figure")}
+    if names["page"]:
+        tab.shot(names["page"], whole=True)
+    faults = [*tab.value(FAULTS), *try_contents(tab)]
+    faults += [*try_signs(tab, names["numbers"]), *try_figures(tab, names["figure"])]
+    if tab.value(SIDEWAYS):
+        faults.append("after all that the page scrolls sideways")
+    faults += tab.complaints()
+    tab.close()
     return faults
 
 
@@ -171,7 +204,9 @@ def main() -> None:
     """Visit the page at every width, in light and dark; exit code 1 with a line a fault."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("page", type=Path)
-    parser.add_argument("--shots", type=Path, help="a folder for pictures of the page")
+    parser.add_argument(
+        "--shots", type=Path, help="a folder for pictures of the page, and for the page as it is printed"
+    )
     arguments = parser.parse_args()
     page = arguments.page.resolve()
     if not page.is_file():
@@ -184,16 +219,20 @@ def main() -> None:
         try:
             for name, width in WIDTHS.items():
                 for dark in (False, True):
-                    look = f"{name}{'_dark' if dark else ''}"
-                    shot = arguments.shots / f"{look}.png" if arguments.shots else None
-                    faults += [f"{look}: {fault}" for fault in visit(browser, page, width, dark, shot)]
+                    look = f"{name}{' in the dark' if dark else ''}"
+                    faults += [
+                        f"{look}: {fault}" for fault in visit(browser, page, width, dark, arguments.shots)
+                    ]
+            faults += without_scripts(browser, page)
+            faults += printed(browser, page, arguments.shots and arguments.shots / "printed.pdf")
         finally:
             browser.process.terminate()
             browser.process.wait(SECONDS)
     if faults:
         sys.exit("\n".join(faults))
+    widths = ", ".join(f"{width} px" for width in WIDTHS.values())
     print(
-        f"{arguments.page}: no fault at {', '.join(f'{width} px' for width in WIDTHS.values())}, in light and dark"
+        f"{arguments.page}: no fault at {widths}, in light and dark, used with a mouse, with keys, without scripts and printed"
     )
 
 

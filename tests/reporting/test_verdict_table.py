@@ -39,7 +39,7 @@ def table() -> dict:
 def test_a_study_that_has_no_claims_setups_has_every_claims_row_and_no_cell():
     table = verdict_table(verdicts(), CLAIMS)
     assert [row["claim"] for row in table["rows"]] == [*CLAIMS] and not table["models"]
-    assert in_brief(table) == [("no verdict", [*CLAIMS])] and set(table["counts"].values()) == {0}
+    assert in_brief(table) == [] and set(table["counts"].values()) == {0}
     assert all(f"| {claim}: " in markdown(table) for claim in CLAIMS)
 
 
@@ -77,8 +77,11 @@ def test_verdicts_are_counted_once_a_claim_and_model(table):
 
 def test_in_brief_says_on_which_claims_models_differ(table):
     brief = dict(in_brief(table))
-    assert brief["models differ"] == ["C1"] and brief["holds in every model"] == ["C2"]
-    assert set(brief["no verdict"]) == set(CLAIMS) - {"C1", "C2"} and len(brief) == 3
+    told = {words: [claim for claim, _ in claims] for words, claims in brief.items()}
+    assert told == {
+        "hold in every model in which they were judged": ["C2"],
+        "come out differently in different models": ["C1"],
+    }
 
 
 def test_markdown_has_a_line_a_claim_and_a_cell_a_model(table):

@@ -1,0 +1,73 @@
+"""What the report says first: the answer in sentences and a small table, the really pretrained models before the tiny ones."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import pandas as pd
+
+from stages.reporting.phrases import NotMeasuredError, labels, listed, number
+from stages.reporting.words import Found, findings, ranged, words
+
+SCHEMES = ("FE+LT", "(FE+LT)^C", "FE", "LT")
+NUMBERS = ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+
+
+def answer(found: Found) -> str:
+    """The main result in one or two sentences; "" where it was not measured."""
+    try:
+        both, rest, name, last = (found.values(scheme) for scheme in SCHEMES)
+    except NotMeasuredError:
+        return ""
+    return (
+        "finetuned weights at two places of the question, the tokens of the first actor's name and the last token, together "
+        f"bring back {ranged(both)} of what finetuning added to the answer's log-probability. Finetuned weights everywhere else "
+        f"bring back at most {number(rest.max())}. The name alone brings back {ranged(name)}, the last token alone {ranged(last)}."
+    )
+
+
+def tiny_models(models: Sequence[str]) -> str:
+    """the four tiny models; tiny-gpt2."""
+    many = NUMBERS[len(models) - 2] if 2 <= len(models) <= len(NUMBERS) + 1 else str(len(models))
+    return f"the {many} tiny models" if len(models) > 1 else models[0]
+
+
+def really_pretrained(models: Sequence[str]) -> str:
+    """smollm2-135m, a really pretrained model."""
+    kind = "really pretrained models" if len(models) > 1 else "a really pretrained model"
+    return f"{listed(models)}, {kind}"
+
+
+def told_of(groups: Sequence[tuple[str, Found]]) -> list[dict[str, Any]]:
+    """The findings, each with what it is in every group of models: {title, texts: [(name, text)]}."""
+    titles: dict[str, list[tuple[str, str]]] = {}
+    for name, found in groups:
+        for title, text in findings(words(found)):
+            titles.setdefault(title.rstrip(".,"), []).append((name, text.lstrip(" ,")))
+    return [{"title": title, "texts": texts} for title, texts in titles.items()]
+
+
+def at_a_glance(
+    summaries: pd.DataFrame, real: Collection[str], prompt: str = "headline"
+) -> list[dict[str, Any]]:
+    """A row a model, in the order of the summaries: {model, real, n, cells: [{estimate, interval}]}, a cell a scheme of SCHEMES."""
+    rows = summaries[
+        (summaries["setup"] == "fmra")
+        & (summaries["experiment"] == "positions")
+        & (summaries["metric"] == "recovered_logprob")
+        & (summaries["prompt"] == prompt)
+        & (summaries["direction"] == "ab")
+    ]
+    rows = rows.assign(label=labels(rows))
+    table = []
+    for label, found in rows.groupby("label", sort=False):
+        by_scheme = found.drop_duplicates("scheme").set_index("scheme")
+        if not {*SCHEMES} <= {*by_scheme.index}:
+            continue
+        at = by_scheme.loc[[*SCHEMES]]
+        cells = [
+            {"estimate": number(row.estimate), "interval": f"[{number(row.low)}, {number(row.high)}]"}
+            for row in at.itertuples()
+        ]
+        model = str(found["model"].iloc[0])
+        table.append({"model": label, "real": model in real, "n": int(at["n"].iloc[0]), "cells": cells})
+    return table
