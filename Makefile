@@ -42,8 +42,8 @@ families: check  ## from tiny-gpt2 to tiny-llama in small steps: five more model
 	python -m stages.commands.families
 
 test: $(READY)  ## formatting, lint, types and tests
-	ruff format --check weightgraft stages tests
-	ruff check weightgraft stages tests
+	ruff format --check weightgraft stages tests examples
+	ruff check weightgraft stages tests examples
 	mypy
 	OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests
 
