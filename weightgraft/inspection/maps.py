@@ -75,8 +75,8 @@ def plot_map(
         _, axes = plt.subplots(figsize=(width, height + below), layout="constrained")
     else:
         box = axes.get_window_extent().transformed(axes.figure.dpi_scale_trans.inverted())
-        cell = box.width / len(labels)
-        size = CellSize(cell, box.height / len(found.rows), size.longest, cell < size.longest + 0.06)
+        cell = float(box.width) / len(labels)
+        size = CellSize(cell, float(box.height) / len(found.rows), size.longest, cell < size.longest + 0.06)
     with matplotlib.rc_context(RC):
         numbers = draw_map(axes, drawn, scale, unit, found.rows, labels, size)
         draw_names(axes, brackets)
