@@ -8,7 +8,7 @@ SEED ?= 1
 MODEL ?= tiny-gpt2
 REAL ?=
 
-.PHONY: help demo repro real quick own world families check test figures pages bench browser rehearsal clean lock
+.PHONY: help demo repro real quick own world families check test figures pages notebook bench browser rehearsal clean lock
 
 help:  ## this list
 	@awk -F ':.*##  *' '/^[a-z]+:.*##/ {printf "%-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -42,8 +42,8 @@ families: check  ## from tiny-gpt2 to tiny-llama in small steps: five more model
 	python -m stages.commands.families
 
 test: $(READY)  ## formatting, lint, types and tests
-	ruff format --check weightgraft stages tests
-	ruff check weightgraft stages tests
+	ruff format --check weightgraft stages tests examples
+	ruff check weightgraft stages tests examples
 	mypy
 	OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests
 
@@ -53,6 +53,9 @@ figures: check  ## redraw the figures and the report from the committed summarie
 
 pages: $(READY)  ## the numbers and tables in README.md and docs/, from the committed results
 	python -m stages.commands.pages
+
+notebook: $(READY)  ## run examples/quickstart.ipynb on what make demo left in .demo/, outputs and all
+	python -m stages.commands.notebook
 
 bench: $(READY)  ## times, memory and bfloat16 of the engine, in results/bench; SIZE=gpt2-xl: the big one
 	python -m stages.commands.bench --out results/bench --size $(SIZE)
@@ -72,7 +75,7 @@ clean:  ## remove what was made here but the committed results: weights, caches,
 # The lock holds everything but CUDA's own packages, which come with torch's build for GPUs: one lock for CPU and GPU.
 lock:  ## requirements.lock with the newest versions that the pins allow
 	rm -rf .lock && $(PYTHON) -m venv .lock
-	.lock/bin/python -m pip install --quiet --editable '.[study,gguf,test]'
+	.lock/bin/python -m pip install --quiet --editable '.[study,gguf,notebook,test]'
 	.lock/bin/python -m pip freeze --all --exclude-editable --exclude pip > .lock/all
 	grep -ivE '^(nvidia|cuda|triton)' .lock/all | sed 's/^torch==\([0-9.]*\).*/torch==\1/' > .lock/lock
 	mv .lock/lock requirements.lock && rm -rf .lock
@@ -80,5 +83,5 @@ lock:  ## requirements.lock with the newest versions that the pins allow
 $(READY): pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ": make PYTHON=python3.x" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --constraint requirements.lock --editable '.[study,gguf,test]'
+	.venv/bin/python -m pip install --quiet --constraint requirements.lock --editable '.[study,gguf,notebook,test]'
 	touch $@

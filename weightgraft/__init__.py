@@ -5,6 +5,9 @@
     grafted = GraftedModel(recipient=pre, donors={"sft": sft})
     scores = grafted.score(prompts, [parse_scheme(text, donor="sft") for text in ("PRE", "FE+LT", "(FE+LT)^C")])
 
+In a notebook (examples/quickstart.ipynb): scores.to_frame(schemes) is a pandas table, score_map(grafted, prompt, "sft") asks every
+single layer at every single token, and plot_map(found, tokenizer) draws what it found.
+
 The engine is in weightgraft/engine; loading/ reads checkpoints from folders, inspection/ is the command `weightgraft inspect`.
 """
 
@@ -18,8 +21,11 @@ if TYPE_CHECKING:
     from .engine.notation import NotationError
     from .engine.schemes import Cut, Graft, Prompt, Scheme, parse_scheme
     from .engine.scores import Scores
+    from .inspection.maps import plot_map
+    from .inspection.measure import CellMap, score_map
 
 __all__ = [
+    "CellMap",
     "Cut",
     "Graft",
     "GraftedModel",
@@ -31,23 +37,28 @@ __all__ = [
     "Sparse",
     "encode_prompt",
     "parse_scheme",
+    "plot_map",
+    "score_map",
 ]
 
 __version__: str  # of the installed package; told when it is asked for
 
 # Imported when asked for: torch takes seconds, and whoever wants errors.py or style.py needs nothing of the engine.
 _HOMES = {
-    "Cut": "schemes",
-    "Graft": "schemes",
-    "GraftedModel": "model",
-    "Interpolated": "mixtures",
-    "NotationError": "notation",
-    "Prompt": "schemes",
-    "Scheme": "schemes",
-    "Scores": "scores",
-    "Sparse": "mixtures",
-    "encode_prompt": "encoding",
-    "parse_scheme": "schemes",
+    "CellMap": "inspection.measure",
+    "Cut": "engine.schemes",
+    "Graft": "engine.schemes",
+    "GraftedModel": "engine.model",
+    "Interpolated": "engine.mixtures",
+    "NotationError": "engine.notation",
+    "Prompt": "engine.schemes",
+    "Scheme": "engine.schemes",
+    "Scores": "engine.scores",
+    "Sparse": "engine.mixtures",
+    "encode_prompt": "engine.encoding",
+    "parse_scheme": "engine.schemes",
+    "plot_map": "inspection.maps",
+    "score_map": "inspection.measure",
 }
 
 
@@ -65,7 +76,7 @@ def __getattr__(name: str):
         return _version()
     if name not in _HOMES:
         raise AttributeError(f"module 'weightgraft' has no attribute {name!r}")
-    return getattr(import_module(f"weightgraft.engine.{_HOMES[name]}"), name)
+    return getattr(import_module(f"weightgraft.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -1,12 +1,16 @@
 """What the scores say, against the stock models' own logits."""
 
+import sys
+from dataclasses import fields
+
 import pytest
 import torch
 from tiny_models import tiny_model
 
-from weightgraft import GraftedModel, Prompt, Scheme, parse_scheme
+from weightgraft import GraftedModel, Prompt, Scheme, Scores, parse_scheme
 from weightgraft.engine import scores as scores_module
 from weightgraft.engine.scores import NAMES, measure, padded
+from weightgraft.errors import UserError
 
 PRE_SFT = [parse_scheme(text, donor="sft") for text in ("PRE", "SFT")]
 
@@ -204,3 +208,35 @@ def test_models_in_float64_are_scored_in_float64(prompts):
         logits = sft(input_ids=torch.tensor([prompts[0].tokens])).logits[0, -1]
     # float64: closer than float32 could be
     assert scores.target_logit[0, 1].item() == pytest.approx(logits[prompts[0].target[0]].item(), abs=1e-10)
+
+
+def test_a_frame_has_one_row_a_prompt_and_scheme_with_their_scores(grafted, prompts):
+    scores = grafted.score(prompts, PRE_SFT)
+    table = scores.to_frame(PRE_SFT, prompts=["a", "b", "c", "d"])
+    assert list(table.columns) == ["prompt", "scheme", *(field.name for field in fields(Scores))]
+    assert (
+        len(table) == 8 and list(table.prompt) == [*"aabbccdd"] and list(table.scheme) == ["PRE", "SFT"] * 4
+    )
+    for place, row in enumerate(table.itertuples()):
+        for field in fields(Scores):
+            assert getattr(row, field.name) == getattr(scores, field.name)[place // 2, place % 2].item()
+    assert table.target_logprob.nunique() == 8  # nothing would be told from a repeated one
+    by_number = scores.to_frame()
+    assert list(by_number.prompt) == [0, 0, 1, 1, 2, 2, 3, 3] and list(by_number.scheme) == [0, 1] * 4
+    assert list(scores.to_frame(["base", "tuned"]).scheme[:2]) == ["base", "tuned"]
+
+
+def test_a_frame_takes_as_many_names_as_were_scored(grafted, prompts):
+    scores = grafted.score(prompts, PRE_SFT)
+    with pytest.raises(ValueError, match="schemes: 1 names for 2 schemes"):
+        scores.to_frame(PRE_SFT[:1])
+    with pytest.raises(ValueError, match="prompts: 3 names for 4 prompts"):
+        scores.to_frame(prompts=["a", "b", "c"])
+
+
+def test_without_pandas_a_frame_is_refused_in_one_line(grafted, prompts, monkeypatch):
+    scores = grafted.score(prompts[:1], PRE_SFT)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(UserError, match=r"pip install pandas$") as raised:
+        scores.to_frame()
+    assert "\n" not in str(raised.value)

@@ -1,11 +1,19 @@
 """Scores: what a scheme makes of a prompt's target, from the logits at the places that are read."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from weightgraft.errors import UserError
+
+from .schemes import Scheme
+
+if TYPE_CHECKING:
+    import pandas
 
 CACHED_LOGITS = 2**20
 NAMES = ("rank", "logprob", "logit", "foil", "top1", "mass")  # of a reading
@@ -30,6 +38,36 @@ class Scores:
     exact_match: Bool[Tensor, "prompt scheme"]
     joint_logprob: Float[Tensor, "prompt scheme"]
     watched_mass: Float[Tensor, "prompt scheme"]
+
+    def to_frame(
+        self, schemes: Sequence[Scheme | str] | None = None, prompts: Sequence[str] | None = None
+    ) -> "pandas.DataFrame":
+        """A pandas table, one row a prompt and scheme, prompt after prompt: the columns prompt and scheme, then one for each of
+        these tensors under its name.
+
+        schemes, prompts: what stands in the first two columns, as many as were scored and in their order; schemes may be those that
+        were asked, and stand there by their names. Without them both are numbers from 0.
+        Raises ValueError for another number of names, UserError where pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise UserError(
+                "to_frame: pandas is not installed, and nothing else here needs it; call: pip install pandas"
+            ) from None
+        n_prompts, n_schemes = self.target_rank.shape
+        for what, names, size in (("prompts", prompts, n_prompts), ("schemes", schemes, n_schemes)):
+            if names is not None and len(names) != size:
+                raise ValueError(f"{what}: {len(names)} names for {size} {what} that were scored")
+        asked = list(range(n_prompts)) if prompts is None else list(prompts)
+        under = (
+            list(range(n_schemes))
+            if schemes is None
+            else [scheme.name if isinstance(scheme, Scheme) else scheme for scheme in schemes]
+        )
+        columns = {"prompt": [name for name in asked for _ in under], "scheme": under * n_prompts}
+        values = {field.name: getattr(self, field.name).flatten().numpy() for field in fields(self)}
+        return pandas.DataFrame(columns | values)
 
 
 @dataclass(frozen=True)

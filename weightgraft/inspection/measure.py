@@ -20,16 +20,24 @@ ROWS = {"embed": "embed@{at}", "readout": "final_norm+unembed@{at}"}  # what bel
 
 @dataclass(frozen=True)
 class CellMap:
-    """joint_logprob of the target under single grafts onto the recipient.
+    """joint_logprob of the target (natural logarithm, all its tokens) under single grafts of one donor onto the recipient.
 
     rows: embed, the layers from 0, readout (final norm and unembedding). cells: one row at one token. tokens: all rows at
-    one token. layers: one row at all tokens.
+    one token. layers: one row at all tokens. pre, sft: nothing grafted, and everything. prompt: what was asked.
     """
 
     rows: tuple[str, ...]
     cells: Float[Tensor, "row token"]
     tokens: Float[Tensor, " token"]
     layers: Float[Tensor, " row"]
+    pre: float
+    sft: float
+    prompt: Prompt
+
+    @property
+    def recovered(self) -> Float[Tensor, "row token"]:
+        """(cell - PRE) / (SFT - PRE), not clipped. It means nothing where SFT hardly beats PRE: plot_map draws changes there."""
+        return (self.cells - self.pre) / (self.sft - self.pre)
 
 
 def row_names(n_layers: int) -> tuple[str, ...]:
@@ -42,22 +50,30 @@ def row_scheme(row: str, at: str, donor: str) -> Scheme:
 
 
 def score_map(grafted: GraftedModel, prompt: Prompt, donor: str) -> CellMap:
-    """Every cell of the map. Tokens are position sets of one prompt, so that cells share what comes before them in tokens and in
-    layers; where that would be too many rows, some cells at a time."""
+    """How much every single cell (one layer at one token) of a donor does by itself; weightgraft.plot_map draws it.
+
+    Tokens are position sets of one prompt, so that cells share what comes before them in tokens and in layers; where that would
+    be too many rows, some cells at a time. What takes longer than two seconds shows its progress.
+    Raises ValueError for a donor that there is not and for a prompt without a target.
+    """
+    if not prompt.target:
+        raise ValueError("a map needs a target: give the prompt the text that should follow (encode_prompt)")
     rows, n_tokens = row_names(grafted.anatomy.n_layers), len(prompt.tokens)
     sets = token_sets(n_tokens)
     asked = Prompt(tokens=prompt.tokens, positions=sets, target=prompt.target)
     schemes = [row_scheme(row, name, donor) for row in rows for name in sets]
     schemes += [parse_scheme(name, donor=donor) for name in sets]
     schemes += [row_scheme(row, "all", donor) for row in rows]
+    schemes += [parse_scheme("PRE"), parse_scheme("SFT", donor=donor)]
     found = []
     with bar("map", len(schemes), "cells", patience=PATIENCE) as shown:
         for some in portions(grafted, schemes, asked):
             found.append(grafted.score([asked], some, allow_nan=True))
             shown.update(len(some))
     values = together(found).joint_logprob[0]
-    cells, tokens, layers = values.split([len(rows) * n_tokens, n_tokens, len(rows)])
-    return CellMap(rows, cells=cells.reshape(len(rows), n_tokens), tokens=tokens, layers=layers)
+    cells, tokens, layers, whole = values.split([len(rows) * n_tokens, n_tokens, len(rows), 2])
+    pre, sft = whole.tolist()
+    return CellMap(rows, cells.reshape(len(rows), n_tokens), tokens, layers, pre, sft, prompt)
 
 
 def score_schemes(

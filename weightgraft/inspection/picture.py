@@ -1,7 +1,5 @@
 """The picture: what every single (token, layer) cell recovers, with whole tokens above it and whole layers beside it."""
 
-import math
-import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,22 +9,28 @@ import matplotlib
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont
-from matplotlib.ft2font import FT2Font
 from matplotlib.ticker import MaxNLocator
 
 from weightgraft.inspection.document import NOT_FINITE, headline
+from weightgraft.inspection.maps import (
+    LETTER,
+    LINE,
+    MARGIN,
+    cell_size,
+    draw_map,
+    draw_scale,
+    glyphs,
+    levels,
+    scale_label,
+    scale_of,
+    signed,
+    token_labels,
+    true_minus,
+)
 from weightgraft.inspection.tokens import visible
-from weightgraft.style import DIVERGING, RC, SFT_LINE, SMALLEST_TYPE, percent, shared_scale
+from weightgraft.style import RC, SFT_LINE, SMALLEST_TYPE
 
-LETTER = 0.062  # inches: a letter of the smallest type, and a little
-LINE = 0.135  # inches: a line of it
-LONGEST_LABEL = 18  # letters of a token
-MARGIN = 1.9  # inches: beside the map, left and right
-PAGE = 7.0  # inches: a page's text width; only prompts of many tokens are wider
 BAR = "#5B8DB8"  # for what lies above 0; the dark end of the diverging map's other side for what lies below
 BELOW = "#A34700"
 
@@ -35,20 +39,17 @@ def draw_inspection(found: Mapping[str, Any]) -> Figure:
     """One page from the document of document.py. Where SFT does not beat PRE, changes of log-probability are drawn instead
     of fractions, and the warning stands above them."""
     rows = found["map"]["rows"]
-    labels = [glyphs(shortened(visible(token["text"]))) for token in found["tokens"]]
-    n_rows, n_tokens, longest = len(rows), len(labels), max(len(label) for label in labels) * LETTER
-    upright = n_tokens * (longest + 0.06) > PAGE - MARGIN
-    cell_width = max(0.17, min(0.46, (PAGE - MARGIN) / n_tokens)) if upright else max(longest + 0.06, 0.3)
-    cell_height = max(0.125, min(0.21, 6.0 / n_rows))
-    numbers = cell_width >= 0.26 and cell_height >= 0.15
+    labels = token_labels([token["text"] for token in found["tokens"]])
+    n_rows, n_tokens = len(rows), len(labels)
+    size = cell_size(n_rows, labels)
     brackets = levels(found["positions"])
     n_levels = 1 + max(level for *_, level in brackets)
-    map_width = max(3.2, n_tokens * cell_width)
-    heights = [0.62, LINE * n_levels + 0.04, n_rows * cell_height]
+    map_width = max(3.2, n_tokens * size.width)
+    heights = [0.62, LINE * n_levels + 0.04, n_rows * size.height]
     width = map_width + MARGIN
     head = heading(found, letters=int(width / LETTER * 1.18))
     above_all = LINE * len(head) + 0.12
-    height = above_all + sum(heights) + (longest if upright else LINE) + 0.95 + LINE
+    height = above_all + sum(heights) + (size.longest if size.upright else LINE) + 0.95 + LINE
     figure = Figure(figsize=(width, height))
     room = (0.005, 0, 0.99, 1 - above_all / height)
     figure.set_layout_engine("constrained", rect=room, w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
@@ -60,32 +61,15 @@ def draw_inspection(found: Mapping[str, Any]) -> Figure:
 
     values, whole_tokens, whole_rows, unit = drawn_values(found)
     scale = scale_of(values, unit)
-    draw_cells(cells, values, scale, unit, numbers)
-    cells.set_xticks(range(n_tokens), labels, rotation=90 if upright else 0, parse_math=False)
-    step = 1 + int(LINE / cell_height)
-    shown = [i for i in range(n_rows) if i in (0, n_rows - 1) or (i - 1) % step == 0]
-    shown = [i for i in shown if i in (0, n_rows - 1) or n_rows - 1 - i >= step]
-    cells.set_yticks(shown, [rows[i] for i in shown])
-    cells.set_ylabel("layer (0 = first)")
-    cells.set_xlabel("token (\N{MIDDLE DOT} is a space)\nreadout: final norm and unembedding")
+    numbers = draw_map(cells, values, scale, unit, rows, labels, size)
     draw_brackets(marks, brackets, n_levels)
     draw_bars(above, whole_tokens, unit, upright=True)
     above.set_ylabel("all layers\nat the token")
     draw_bars(beside, whole_rows, unit, upright=False)
     beside.set_xlabel("the layer at\nall tokens")
-    bar = figure.colorbar(
-        ScalarMappable(scale, DIVERGING),
-        ax=[cells, beside],
-        location="bottom",
-        aspect=40,
-        fraction=0.05,
-        shrink=0.8,
-        pad=0.02,
-        ticks=[share * (scale.vmax or 1) for share in (-1, -0.5, 0, 0.5, 1)],
-        extend="both" if np.nanmax(np.abs(values), initial=0) > (scale.vmax or 1) else "neither",
+    draw_scale(
+        [cells, beside], values, scale, scale_label(unit, numbers), aspect=40, fraction=0.05, shrink=0.8
     )
-    bar.outline.set_linewidth(0.5)
-    bar.set_label(scale_label(unit, numbers))
     for number, line in enumerate(head):
         place = 1 - (0.06 + LINE * number) / height
         look: dict[str, Any] = {"fontweight": "bold", "fontsize": SMALLEST_TYPE + 1} if number == 0 else {}
@@ -122,16 +106,6 @@ def told(row: Mapping[str, Any]) -> str:
     return f"{signed(row['joint_logprob'])} (rank {row['target_rank']:,})"
 
 
-def signed(value: float, digits: int = 2) -> str:
-    """A number with a true minus and without "-0"."""
-    text = f"{value:.{digits}f}"
-    return true_minus(text.removeprefix("-") if float(text) == 0 else text)
-
-
-def true_minus(text: str) -> str:
-    return re.sub(r"-(?=\d)", "\N{MINUS SIGN}", text)
-
-
 def pre_of(found: Mapping[str, Any]) -> float:
     return found["schemes"][0]["joint_logprob"]
 
@@ -148,42 +122,6 @@ def drawn_values(
         return cells, tokens, rows, "nats"
     cells, tokens, rows = (np.array(part["recovered"], float) for part in parts)
     return cells, tokens, rows, "fraction"
-
-
-def scale_of(values: Float[np.ndarray, "row token"], unit: str) -> Normalize:
-    """Symmetric around 0, so that white is PRE."""
-    if unit == "fraction":
-        return shared_scale(values.ravel())
-    limit = max(0.1, math.ceil(float(np.nanmax(np.abs(values), initial=0)) * 10) / 10)
-    return Normalize(-limit, limit)
-
-
-def scale_label(unit: str, numbers: bool) -> str:
-    if unit == "nats":
-        return "one cell grafted: change of the target's log-probability\nagainst PRE (nats), in bars too"
-    inside = "; numbers in %" if numbers else ""
-    return f"one cell grafted: recovered fraction of log-probability\n(0 = PRE, 1 = SFT{inside})"
-
-
-def draw_cells(
-    axes: Axes, values: Float[np.ndarray, "row token"], scale: Normalize, unit: str, numbers: bool
-) -> None:
-    """The map, the first row at the bottom; what belongs to no layer is set apart by a line. What is not finite is a cross."""
-    axes.imshow(values, cmap=DIVERGING, norm=scale, aspect="auto", interpolation="nearest", origin="lower")
-    limit = float(scale.vmax or 1)
-    for (y, x), value in np.ndenumerate(values) if numbers else ():
-        if np.isnan(value):
-            continue
-        text = percent(value) if unit == "fraction" else signed(value, 1)
-        dark = abs(value) > 0.76 * limit
-        axes.text(x, y, text, ha="center", va="center_baseline", color="white" if dark else "black")
-    rows, tokens = np.isnan(values).nonzero()
-    axes.plot(tokens, rows, linestyle="none", marker="x", color="#777777", markersize=4)
-    for y in (0.5, len(values) - 1.5):
-        axes.axhline(y, color="#777777", linewidth=0.6)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(True)
-    axes.spines[:].set_color("#777777")
 
 
 def draw_bars(axes: Axes, values: Float[np.ndarray, " place"], unit: str, upright: bool) -> None:
@@ -207,18 +145,6 @@ def draw_bars(axes: Axes, values: Float[np.ndarray, " place"], unit: str, uprigh
     axes.spines["bottom" if upright else "left"].set_visible(False)
 
 
-def levels(positions: Mapping[str, Sequence[int]]) -> list[tuple[str, int, int, int]]:
-    """(position set, first token, last token, level) of every run of neighbours; runs that touch are on other levels."""
-    placed: list[tuple[str, int, int, int]] = []
-    for name, members in positions.items():
-        runs = np.split(np.array(members), np.flatnonzero(np.diff(members) > 1) + 1)
-        for first, last in ((int(run[0]), int(run[-1])) for run in runs):
-            taken = {level for _, start, end, level in placed if first <= end and start <= last}
-            level = next(number for number in range(len(placed) + 1) if number not in taken)
-            placed.append((name, first, last, level))
-    return placed
-
-
 def draw_brackets(axes: Axes, brackets: Sequence[tuple[str, int, int, int]], n_levels: int) -> None:
     """A line over the tokens of every position set, with its name on it."""
     axes.set_ylim(-0.15, n_levels)
@@ -236,16 +162,6 @@ def draw_brackets(axes: Axes, brackets: Sequence[tuple[str, int, int, int]], n_l
             parse_math=False,
         )
     axes.axis("off")
-
-
-def shortened(text: str) -> str:
-    return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "\N{HORIZONTAL ELLIPSIS}"
-
-
-def glyphs(text: str) -> str:
-    """The text, what our font has no glyph for as its code."""
-    font = FT2Font(findfont("DejaVu Sans"))
-    return "".join(letter if font.get_char_index(ord(letter)) else f"U+{ord(letter):04X}" for letter in text)
 
 
 def save_picture(found: Mapping[str, Any], path: Path) -> None:
