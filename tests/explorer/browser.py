@@ -78,7 +78,7 @@ def tiny_models(folder: Path) -> list[str]:
     from stages.modeling.tokens import train_tokenizer
 
     tokenizer = train_tokenizer([TEXT + TARGET, TEXT + " Jim Fox"] * 4, 330, bos=True)
-    for seed, name in enumerate(("base", "sft")):
+    for seed, name in enumerate(("sft", "base")):  # so drawn, SFT beats PRE on this target
         save_model(
             tiny_model("llama", seed=seed, num_hidden_layers=8, vocab_size=len(tokenizer)),
             tokenizer,

@@ -64,7 +64,7 @@ def check_server() -> None:
 
 
 def bound(port: int) -> socket.socket:
-    """A socket on the loopback.
+    """A socket that listens on the loopback.
 
     Raises:
         UserError: there is no such port, or it is taken.
@@ -75,6 +75,7 @@ def bound(port: int) -> socket.socket:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind((HOST, port))
+        made.listen()
     except OSError as error:
         made.close()
         raise UserError(f"--port {port}: {error.strerror}; choose another one, or 0 for any") from None

@@ -10,6 +10,7 @@ from weightgraft.inspection.question import Spans, read_spans
 
 MOST_LETTERS = 2000  # of each text
 MOST_SETS = 8
+MOST_NESTED = 60  # brackets and complements of a scheme: its reader goes down as deep as they do
 MOST_CLICKS = 100  # at once: those made while an answer was on its way
 KEYS = {"prompt", "target", "foil", "chat", "spans", "scheme", "clicks"}
 CLICK_KEYS = {"tokens", "rows", "components", "donor"}
@@ -77,10 +78,13 @@ def read_question(given: Any) -> Question:
     clicks = fields.get("clicks", [])
     if not isinstance(clicks, list) or len(clicks) > MOST_CLICKS:
         raise UserError(f"clicks: must be a list of at most {MOST_CLICKS}")
+    scheme = _text(fields, "scheme").strip() or "PRE"
+    if scheme.count("(") + scheme.count("^") > MOST_NESTED:
+        raise UserError(f"scheme: more than {MOST_NESTED} brackets and complements")
     return Question(
         texts,
         read_spans(entries, prompt),
-        _text(fields, "scheme").strip() or "PRE",
+        scheme,
         tuple(_click(click) for click in clicks),
     )
 

@@ -120,17 +120,16 @@ function columns() {
     column.className = ['pre', 'graft', 'sft'][place];
     column.setAttribute('aria-label', titles[place]);
     const head = Object.assign(document.createElement('h3'), { textContent: titles[place] });
-    const line = Object.assign(document.createElement('p'), {
-      textContent: row.joint_logprob == null ? 'not finite' : `${signed(row.joint_logprob)} nats, rank ${row.target_rank.toLocaleString('en')}`,
-    });
+    const told = row.joint_logprob == null ? ['not finite', ''] : [`${signed(row.joint_logprob)} nats`, `rank ${row.target_rank.toLocaleString('en')}`];
+    const lines = told.map(textContent => Object.assign(document.createElement('p'), { textContent }));
     for (const best of row.top) {
-      const item = document.createElement('li'), share = Object.assign(document.createElement('span'), { textContent: percent(best.probability) });
+      const item = document.createElement('li'), share = Object.assign(document.createElement('span'), { textContent: `${percent(best.probability)} %` });
       item.append(Object.assign(document.createElement('b'), { textContent: best.shown, title: best.text }), share);
       item.style.setProperty('--share', `${100 * best.probability}%`);
       item.classList.toggle('wanted', best.token === wanted);
       list.append(item);
     }
-    column.append(head, line, list);
+    column.append(head, ...lines, list);
     return column;
   }));
 }
