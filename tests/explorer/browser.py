@@ -235,16 +235,16 @@ def use(
     claim("a click on a cell lights it", "document.querySelectorAll('.gridcell.lit').length", 1)
     rows = person.see("document.querySelectorAll('.rowheader').length")
     claim("its notation is written", SCHEME, f"T2[{rows - 4}]")
-    claim("the address has it", "new URLSearchParams(location.hash.slice(1)).get('scheme')", f"T2[{rows - 4}]")
+    claim(
+        "the address has it", "new URLSearchParams(location.hash.slice(1)).get('scheme')", f"T2[{rows - 4}]"
+    )
     # The same by keys: up one and right one, a block of four, and space.
     person.see(f"document.querySelector({json.dumps(cell(3, 2))}).focus()")
     person.press("ArrowRight")
     person.press("ArrowRight", "ArrowUp", shift=True)
     person.press(" ")
     person.wait("document.querySelectorAll('.gridcell.lit').length === 5")
-    claim(
-        "the focus is seen", "getComputedStyle(document.activeElement).outlineStyle !== 'none'"
-    )
+    claim("the focus is seen", "getComputedStyle(document.activeElement).outlineStyle !== 'none'")
     claim("the focus is kept", "document.activeElement.getAttribute('role')", "gridcell")
     # Back is undo.
     person.see("history.back()")
@@ -300,14 +300,19 @@ def use(
     person.go(link)
     person.wait(f"{STILL} && {SCHEME} === 'FE' && document.querySelector('.mapped')")
     person.wait("document.querySelector('#progress').hidden")
-    claim("the link's map is whole", "[...document.querySelectorAll('.gridcell')].every(box => box.textContent !== '')")
+    claim(
+        "the link's map is whole",
+        "[...document.querySelectorAll('.gridcell')].every(box => box.textContent !== '')",
+    )
     claim("the link's target", "document.querySelector('#target').value", target)
     return faults + person.complaints(address)
 
 
 def main() -> None:
     """Use the page at every width, in light and dark; exit code 1 with a line a fault."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for option in ("--recipient", "--donor", "--prompt", "--target", "--span"):
         parser.add_argument(option)
     parser.add_argument("--shots", type=Path, help="a folder for pictures of the page")
@@ -339,7 +344,9 @@ def main() -> None:
                 browser.process.wait(60)
     if faults:
         sys.exit("\n".join(faults))
-    print(f"the explorer: no fault at {', '.join(f'{width} px' for width in WIDTHS.values())}, in light and dark")
+    print(
+        f"the explorer: no fault at {', '.join(f'{width} px' for width in WIDTHS.values())}, in light and dark"
+    )
 
 
 if __name__ == "__main__":

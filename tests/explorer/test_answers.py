@@ -60,7 +60,20 @@ def test_likely_tokens_read_off_the_pass_that_scores_are_those_of_the_logits(mod
 def test_clicks_become_notation_and_notation_becomes_cells(ask):
     everything = ask(scheme="SFT")["cells"]
     rows, tokens = {cell["row"] for cell in everything}, {cell["token"] for cell in everything}
-    components = ["embed", "q", "k", "v", "o", "gate", "up", "down", "attn_norm", "mlp_norm", "final_norm", "unembed"]
+    components = [
+        "embed",
+        "q",
+        "k",
+        "v",
+        "o",
+        "gate",
+        "up",
+        "down",
+        "attn_norm",
+        "mlp_norm",
+        "final_norm",
+        "unembed",
+    ]
 
     def click(tokens, rows, donor="sft", components=components):
         return {"tokens": list(tokens), "rows": list(rows), "components": components, "donor": donor}
@@ -147,9 +160,11 @@ def test_the_python_lines_print_the_numbers_of_the_page(ask):
 
 
 def test_two_clients_at_once_get_their_own_answers(client, ask):
-    texts = [*SCHEMES, *(f"T{token}[{layer}]" for token in range(8) for layer in range(3))]
+    texts = [*SCHEMES, *(f"T{token}[{layer}]" for token in (1, 5, 8) for layer in range(3))]
     with ThreadPoolExecutor(2) as two:
-        at_once = [*two.map(lambda text: client.post("/api/answer", json=QUESTION | {"scheme": text}).json(), texts)]
+        at_once = [
+            *two.map(lambda text: client.post("/api/answer", json=QUESTION | {"scheme": text}).json(), texts)
+        ]
     for text, found in zip(texts, at_once, strict=True):
         assert found["scheme"] == text
         assert found["schemes"] == ask(scheme=text)["schemes"]

@@ -35,7 +35,11 @@ def test_the_server_is_there_in_the_projects_own_environment():
 def test_only_the_loopback_is_listened_on():
     with bound(0) as listening:
         assert listening.getsockname()[0] == "127.0.0.1"
-    assert not [line for line in (ROOT / "weightgraft/explorer/command.py").read_text().splitlines() if "--host" in line]
+    assert not [
+        line
+        for line in (ROOT / "weightgraft/explorer/command.py").read_text().splitlines()
+        if "--host" in line
+    ]
 
 
 def test_a_port_that_is_taken_is_named():
@@ -50,7 +54,9 @@ def test_a_port_that_is_taken_is_named():
 
 
 def test_what_is_asked_first_is_in_the_address():
-    given = parsed([*MODELS, "--prompt", "Ann Lee & co", "--target", " Bob", "--span", "FE=Ann Lee", "--scheme", "FE+LT"])
+    given = parsed(
+        [*MODELS, "--prompt", "Ann Lee & co", "--target", " Bob", "--span", "FE=Ann Lee", "--scheme", "FE+LT"]
+    )
     assert parse_qs(fragment(given).removeprefix("#")) == {
         "prompt": ["Ann Lee & co"],
         "target": [" Bob"],

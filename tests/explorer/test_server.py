@@ -5,6 +5,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 import uvicorn
@@ -49,7 +50,15 @@ def test_a_question_from_elsewhere_is_refused(client, status, headers):
 
 @pytest.mark.parametrize(
     "path",
-    ["/nothing", "/api", "/api/answer/", "/../../etc/passwd", "/page.html", "/%2e%2e/pyproject.toml", "/favicon.ico"],
+    [
+        "/nothing",
+        "/api",
+        "/api/answer/",
+        "/../../etc/passwd",
+        "/page.html",
+        "/%2e%2e/pyproject.toml",
+        "/favicon.ico",
+    ],
 )
 def test_other_paths_are_not_there(client, path):
     assert client.get(path).status_code == 404
@@ -57,7 +66,14 @@ def test_other_paths_are_not_there(client, path):
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "/api/answer"), ("POST", "/"), ("DELETE", "/"), ("PUT", "/api/answer"), ("OPTIONS", "/api/answer"), ("GET", "/api/map")],
+    [
+        ("GET", "/api/answer"),
+        ("POST", "/"),
+        ("DELETE", "/"),
+        ("PUT", "/api/answer"),
+        ("OPTIONS", "/api/answer"),
+        ("GET", "/api/map"),
+    ],
 )
 def test_other_methods_are_not_allowed(client, method, path):
     answer = client.request(method, path, headers={"content-type": "application/json"})
@@ -109,7 +125,7 @@ CLICK = {"tokens": [0], "rows": ["1"], "components": ["o"], "donor": "sft"}
         ({"scheme": "T99"}, "no token 'T99'"),
         ({"scheme": "(" * 1000 + "FE"}, "more than 60 brackets"),
         ({"scheme": "FE" + "^C" * 900}, "more than 60 brackets"),
-        ({"target": "x"}, "write the target with a space in front"),
+        ({"prompt": "Ann Lee starred with ", "target": "Bob", "spans": []}, "a space belongs to the target"),
         ({"clicks": [CLICK | {"tokens": [99]}]}, "there is no token 99"),
         ({"clicks": [CLICK | {"tokens": [-1]}]}, "there is no token -1"),
         ({"clicks": [CLICK | {"tokens": [True]}]}, "must be a list of numbers"),
@@ -122,7 +138,9 @@ CLICK = {"tokens": [0], "rows": ["1"], "components": ["o"], "donor": "sft"}
 )
 @pytest.mark.parametrize("path", ["/api/answer"])
 def test_a_mistake_is_told_in_one_line(client, path, changes, told):
-    answer = client.post(path, content=json.dumps(QUESTION | changes), headers={"content-type": "application/json"})
+    answer = client.post(
+        path, content=json.dumps(QUESTION | changes), headers={"content-type": "application/json"}
+    )
     assert answer.status_code == 422, answer.text
     assert told in answer.json()["error"] and "\n" not in answer.json()["error"]
     assert still_answers(client)
@@ -144,9 +162,15 @@ def test_the_page_loads_nothing_from_elsewhere_and_runs_no_code_but_its_own(clie
     for path in PAGE:
         answer = client.get(path)
         assert answer.status_code == 200 and {*HEADERS.items()} <= {*answer.headers.items()}
-        assert not re.findall(r"""(?:https?:)?//[a-z0-9]+\.[a-z]|<script>|\son[a-z]+="|\sstyle=""", answer.text), path
+        assert not re.findall(
+            r"""(?:https?:)?//[a-z0-9]+\.[a-z]|<script>|\son[a-z]+="|\sstyle=""", answer.text
+        ), path
         assert "innerHTML" not in answer.text and "eval(" not in answer.text
-    named = set(re.findall(r"""(?:src|href)="(/[^"]*)|from '\.(/[^']*)'""", "".join(client.get(path).text for path in PAGE)))
+    named = set(
+        re.findall(
+            r"""(?:src|href)="(/[^"]*)|from '\.(/[^']*)'""", "".join(client.get(path).text for path in PAGE)
+        )
+    )
     assert {"".join(pair) for pair in named} <= PAGE.keys()
 
 
@@ -171,14 +195,16 @@ def port(models) -> Iterator[int]:
         thread.join()
 
 
-def raw(port: int, text: bytes) -> bytes:
-    """What comes back for some bytes; b"" where the connection is closed without a word."""
+def raw(port: int, text: bytes, hang_up: bool = True) -> bytes:
+    """What comes back for some bytes; b"" where the connection is cut."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as line:
         line.sendall(text)
-        line.shutdown(socket.SHUT_WR)
+        if hang_up:
+            line.shutdown(socket.SHUT_WR)
         parts = []
-        while part := line.recv(65536):
-            parts.append(part)
+        with suppress(ConnectionResetError):
+            while part := line.recv(65536):
+                parts.append(part)
         return b"".join(parts)
 
 
@@ -188,18 +214,33 @@ def test_hostile_bytes_on_a_real_socket_get_4xx_and_the_server_stays_up(port):
         b"\x00\x01\x02\r\n\r\n",
         b"GET / HTTP/1.1\r\n\r\n",
         b"GET / HTTP/1.1\r\n" + host + host + b"\r\n",
-        b"GET / HTTP/1.1\r\n" + host + b"X: " + b"a" * 200_000 + b"\r\n\r\n",
         b"GET http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\n\r\n",
         b"GET /../../etc/passwd HTTP/1.1\r\n" + host + b"\r\n",
-        b"POST /api/answer HTTP/1.1\r\n" + host + b"Content-Type: application/json\r\nContent-Length: 99999999999\r\n\r\n{",
-        b"POST /api/answer HTTP/1.1\r\n" + host + b"Content-Type: application/json\r\nContent-Length: -1\r\n\r\n{",
+        b"POST /api/answer HTTP/1.1\r\n"
+        + host
+        + b"Content-Type: application/json\r\nContent-Length: 99999999999\r\n\r\n{",
+        b"POST /api/answer HTTP/1.1\r\n"
+        + host
+        + b"Content-Type: application/json\r\nContent-Length: -1\r\n\r\n{",
         b"GET / HTTP/1.1\r\n" + host + b"Origin: http://evil.example\r\n\r\n",
         b"CONNECT evil.example:443 HTTP/1.1\r\n" + host + b"\r\n",
     ):
         assert re.match(rb"HTTP/1\.1 4\d\d ", raw(port, sent)), sent[:80]
-    # Half a question, and a plea for a web socket.
-    raw(port, b"POST /api/answer HTTP/1.1\r\n" + host + b"Content-Type: application/json\r\nContent-Length: 99\r\n\r\n{")
+    # Headers without end (the answer may be lost, where the line is cut while they still come), half a question, and a plea for a web socket.
+    assert b" 200 " not in raw(port, b"GET / HTTP/1.1\r\n" + host + b"X: " + b"a" * 200_000 + b"\r\n\r\n")
+    raw(
+        port,
+        b"POST /api/answer HTTP/1.1\r\n"
+        + host
+        + b"Content-Type: application/json\r\nContent-Length: 99\r\n\r\n{",
+    )
     raw(port, b"GET / HTTP/1.1\r\n" + host + b"Connection: close, Upgrade\r\nUpgrade: websocket\r\n\r\n")
     body = json.dumps(QUESTION).encode()
-    head = host + b"Content-Type: application/json\r\nConnection: close\r\n" + f"Content-Length: {len(body)}\r\n\r\n".encode()
-    assert raw(port, b"POST /api/answer HTTP/1.1\r\n" + head + body).startswith(b"HTTP/1.1 200 ")
+    head = (
+        host
+        + b"Content-Type: application/json\r\nConnection: close\r\n"
+        + f"Content-Length: {len(body)}\r\n\r\n".encode()
+    )
+    assert raw(port, b"POST /api/answer HTTP/1.1\r\n" + head + body, hang_up=False).startswith(
+        b"HTTP/1.1 200 "
+    )

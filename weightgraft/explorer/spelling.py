@@ -50,7 +50,7 @@ def spelled(cube: Cube, sets: Mapping[str, Sequence[int]], donors: Sequence[str]
     ways: list[list[Piece]] = []
     for base in (0, *used):
         first = [Piece(base, frozenset(range(len(cube))), None, None)] if base else []
-        for way in (_by_tokens, _by_slots):
+        for way in (_by_tokens, _by_slots, *(() if base else (_with_holes,))):
             rest = (piece for owner in (0, *used) if owner != base for piece in way(whole, owner, anatomy))
             ways.append([*first, *rest, *_of_heads(heads, anatomy)])
 
@@ -123,13 +123,40 @@ def _of_heads(
 
 def _by_tokens(whole: Sequence[Sequence[int]], owner: int, anatomy: Anatomy) -> Iterator[Piece]:
     """Tokens that are served alike together."""
+    for tokens, slots, _ in _alike(whole, owner, anatomy):
+        for components, layers in _boxes(slots, anatomy):
+            yield Piece(owner, tokens, components, layers)
+
+
+def _with_holes(whole: Sequence[Sequence[int]], owner: int, anatomy: Anatomy) -> Iterator[Piece]:
+    """The same, but where little is missing the whole token, and then the recipient's weights put back: `T3, recipient:T3[2]`."""
+    for tokens, slots, free in _alike(whole, owner, anatomy):
+        missing = frozenset(slots_of(anatomy)) - slots
+        holed = missing <= free and len(missing) < len(slots)
+        if holed:
+            yield Piece(owner, tokens, None, None)
+        for components, layers in (
+            _boxes(missing if holed else slots, anatomy) if missing or not holed else ()
+        ):
+            yield Piece(0 if holed else owner, tokens, components, layers)
+
+
+def _alike(
+    whole: Sequence[Sequence[int]], owner: int, anatomy: Anatomy
+) -> Iterator[tuple[frozenset[int], frozenset[Slot], frozenset[Slot]]]:
+    """(tokens, the slots that `owner` serves at them, those that the recipient serves at all of them)."""
     tokens_of: dict[frozenset[Slot], set[int]] = {}
     for token, served in enumerate(whole):
         own = frozenset(slot for slot, by in zip(slots_of(anatomy), served, strict=True) if by == owner)
         tokens_of.setdefault(own, set()).add(token)
     for slots, tokens in tokens_of.items():
-        for components, layers in _boxes(slots, anatomy):
-            yield Piece(owner, frozenset(tokens), components, layers)
+        if slots:
+            free = frozenset(
+                slot
+                for place, slot in enumerate(slots_of(anatomy))
+                if all(whole[token][place] == 0 for token in tokens)
+            )
+            yield frozenset(tokens), slots, free
 
 
 def _by_slots(whole: Sequence[Sequence[int]], owner: int, anatomy: Anatomy) -> Iterator[Piece]:
