@@ -5,7 +5,8 @@
     grafted = GraftedModel(recipient=pre, donors={"sft": sft})
     scores = grafted.score(prompts, [parse_scheme(text, donor="sft") for text in ("PRE", "FE+LT", "(FE+LT)^C")])
 
-The engine is in weightgraft/engine; loading/ reads checkpoints from folders, inspection/ is the command `weightgraft inspect`.
+The engine is in weightgraft/engine; loading/ reads checkpoints from folders, inspection/ is the command `weightgraft inspect`,
+explorer/ is `weightgraft explore`.
 """
 
 from importlib import import_module

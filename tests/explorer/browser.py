@@ -1,4 +1,4 @@
-"""The explorer in a real browser, as a person uses it: headless Chromium at desk and phone widths, in light and dark (`make browser`).
+"""The explorer in a real browser, as a person uses it, at desk and phone widths, in light and dark (`make browser`).
 
 python tests/explorer/browser.py [--shots FOLDER] [--recipient DIR --donor sft=DIR --prompt TEXT --target TEXT --span FE=TEXT]
 
@@ -45,10 +45,12 @@ FAULTS = """(() => {
     if ((a + .05) / (b + .05) < 4.5) faults.push(`contrast ${((a + .05) / (b + .05)).toFixed(2)}: ${what}`);
   }
   for (const field of document.querySelectorAll('input, textarea, button, progress, [role=gridcell], [role=grid]')) {
-    const name = field.getAttribute('aria-label') || field.getAttribute('aria-labelledby') || field.textContent.trim() || (field.labels && field.labels.length);
+    const name = field.getAttribute('aria-label') || field.getAttribute('aria-labelledby') || field.textContent.trim()
+      || (field.labels && field.labels.length);
     if (!name) faults.push(`no name for a screen reader: ${field.outerHTML.slice(0, 80)}`);
     const box = field.getBoundingClientRect();
-    if (box.width && ['BUTTON', 'INPUT'].includes(field.tagName) && field.type !== 'checkbox' && box.height < 23.9) faults.push(`too small to touch: ${field.outerHTML.slice(0, 80)}`);
+    const touched = ['BUTTON', 'INPUT'].includes(field.tagName) && field.type !== 'checkbox';
+    if (box.width && touched && box.height < 23.9) faults.push(`too small to touch: ${field.outerHTML.slice(0, 80)}`);
   }
   if (document.querySelectorAll('[role=grid] [tabindex="0"]').length > 1) faults.push('the grid has two places for the tab key');
   return [...new Set(faults)];
@@ -220,7 +222,8 @@ def use(
     person.type("#target", target)
     start = prompt.index(entity)
     person.see(
-        f"document.querySelector('#prompt').focus(), document.querySelector('#prompt').setSelectionRange({start}, {start + len(entity)})"
+        "document.querySelector('#prompt').focus(), "
+        f"document.querySelector('#prompt').setSelectionRange({start}, {start + len(entity)})"
     )
     person.wait(f"document.querySelector('#span-text').value === {json.dumps(entity)}")
     person.click("#mark")

@@ -226,7 +226,7 @@ def test_hostile_bytes_on_a_real_socket_get_4xx_and_the_server_stays_up(port):
         b"CONNECT evil.example:443 HTTP/1.1\r\n" + host + b"\r\n",
     ):
         assert re.match(rb"HTTP/1\.1 4\d\d ", raw(port, sent)), sent[:80]
-    # Headers without end (the answer may be lost, where the line is cut while they still come), half a question, and a plea for a web socket.
+    # Headers without end (their answer may be lost: the line is cut while they still come), half a question, a web socket.
     assert b" 200 " not in raw(port, b"GET / HTTP/1.1\r\n" + host + b"X: " + b"a" * 200_000 + b"\r\n\r\n")
     raw(
         port,
