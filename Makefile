@@ -8,7 +8,7 @@ SEED ?= 1
 MODEL ?= tiny-gpt2
 REAL ?=
 
-.PHONY: help demo repro real quick own world families check test figures pages notebook bench browser rehearsal clean lock
+.PHONY: help demo explore repro real quick own world families check test figures pages notebook bench browser rehearsal clean lock
 
 help:  ## this list
 	@awk -F ':.*##  *' '/^[a-z]+:.*##/ {printf "%-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -16,6 +16,9 @@ help:  ## this list
 demo: FACTS ?= examples/demo
 demo: check  ## SmolLM2 learns a dozen made-up facts; where do they come back? FACTS=folder of your own
 	python -m stages.commands.demo --facts $(FACTS)
+
+explore: $(READY)  ## graft by hand, cell by cell, in your browser: the models of make demo
+	python -m stages.commands.explore
 
 repro: check  ## the whole study: only what changed runs again; JOBS=2 items at a time
 	python -m stages.commands.repro --jobs $(JOBS)
@@ -61,8 +64,9 @@ bench: $(READY)  ## times, memory and bfloat16 of the engine, in results/bench; 
 	python -m stages.commands.bench --out results/bench --size $(SIZE)
 
 # Chromium is no Python package (Debian: apt-get install chromium).
-browser: $(READY)  ## the report in headless Chromium, at desk and phone widths
+browser: $(READY)  ## report and explorer in headless Chromium, at desk and phone widths
 	python tests/reporting/browser.py results/report.html
+	PYTHONPATH=tests python tests/explorer/browser.py
 
 # Its four models at full width with random weights and few layers; then GPT-2 XL whole, graft alone.
 rehearsal: $(READY)  ## the paper's run, offline, on random weights in its models' width
@@ -75,7 +79,7 @@ clean:  ## remove what was made here but the committed results: weights, caches,
 # The lock holds everything but CUDA's own packages, which come with torch's build for GPUs: one lock for CPU and GPU.
 lock:  ## requirements.lock with the newest versions that the pins allow
 	rm -rf .lock && $(PYTHON) -m venv .lock
-	.lock/bin/python -m pip install --quiet --editable '.[study,gguf,notebook,test]'
+	.lock/bin/python -m pip install --quiet --editable '.[study,gguf,explore,notebook,test]'
 	.lock/bin/python -m pip freeze --all --exclude-editable --exclude pip > .lock/all
 	grep -ivE '^(nvidia|cuda|triton)' .lock/all | sed 's/^torch==\([0-9.]*\).*/torch==\1/' > .lock/lock
 	mv .lock/lock requirements.lock && rm -rf .lock
@@ -83,5 +87,5 @@ lock:  ## requirements.lock with the newest versions that the pins allow
 $(READY): pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ": make PYTHON=python3.x" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --constraint requirements.lock --editable '.[study,gguf,notebook,test]'
+	.venv/bin/python -m pip install --quiet --constraint requirements.lock --editable '.[study,gguf,explore,notebook,test]'
 	touch $@

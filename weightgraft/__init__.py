@@ -8,7 +8,8 @@
 In a notebook (examples/quickstart.ipynb): scores.to_frame(schemes) is a pandas table, score_map(grafted, prompt, "sft") asks every
 single layer at every single token, and plot_map(found, tokenizer) draws what it found.
 
-The engine is in weightgraft/engine; loading/ reads checkpoints from folders, inspection/ is the command `weightgraft inspect`.
+The engine is in weightgraft/engine; loading/ reads checkpoints from folders, inspection/ is the command `weightgraft inspect`,
+explorer/ is `weightgraft explore`.
 """
 
 from importlib import import_module

@@ -15,6 +15,10 @@ COMMANDS = {
         "weightgraft.inspection.command",
         "where a fact comes back: a table of grafting schemes and a map of single (token, layer) cells",
     ),
+    "explore": (
+        "weightgraft.explorer.command",
+        "the same by hand: a page on this machine, on which you click the cells that are grafted",
+    ),
 }
 DESCRIPTION = """\
 Dynamic weight grafting: run a finetuned model's weights at chosen tokens,

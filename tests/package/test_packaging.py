@@ -41,11 +41,14 @@ def imported_by(folder: Path) -> set[str]:
 
 
 def test_weightgraft_imports_its_base_dependencies_and_nothing_else():
-    """So neither the study nor its libraries. transformers and torch themselves need the two whose errors are caught: no version
-    of them can be without. Where pandas is missing, Scores.to_frame says so."""
+    """So neither the study nor its libraries. The server is the explorer's alone, an extra. transformers and torch themselves need
+    the two whose errors are caught: no version of them can be without. Where pandas is missing, Scores.to_frame says so."""
     caught, optional = {"huggingface_hub", "jinja2"}, {"pandas"}
     imported = imported_by(ROOT / "weightgraft") - set(sys.stdlib_module_names)
-    assert imported - caught - optional == {name_of(pin) for pin in PROJECT["dependencies"]}
+    server = {name_of(pin) for pin in PROJECT["optional-dependencies"]["explore"]}
+    assert imported - caught - optional - server == {name_of(pin) for pin in PROJECT["dependencies"]}
+    with_server = [path for path in (ROOT / "weightgraft").iterdir() if path.is_dir() and imported_by(path) & server]
+    assert [path.name for path in with_server] == ["explorer"]
     needed = [*requires("transformers"), *requires("torch")]
     names = {
         re.split(r"[^\w-]", line)[0].replace("-", "_").lower() for line in needed if "extra ==" not in line
@@ -58,7 +61,7 @@ def test_every_pin_is_in_the_lock():
     extras = PROJECT["optional-dependencies"]
     installed = [
         *PROJECT["dependencies"],
-        *(pin for extra in ("study", "gguf", "notebook", "test") for pin in extras[extra]),
+        *(pin for extra in ("study", "gguf", "explore", "notebook", "test") for pin in extras[extra]),
     ]
     assert {pin.lower() for pin in installed} <= lock
 
@@ -150,6 +153,7 @@ def test_the_wheel_has_the_code_its_types_and_its_licence_and_no_tests(python, t
     where, version = first.split()
     assert Path(where).is_relative_to(python.parents[1]) and version == PROJECT["version"]
     assert {"weightgraft/py.typed", "stages/reporting/report.html.j2"} <= {*files.split()}
+    assert {f"weightgraft/explorer/page/{name}" for name in ("page.html", "page.js")} <= {*files.split()}
     assert "LICENSE" in files and "tests/" not in files and "data/" not in files
 
 

@@ -37,7 +37,7 @@ class Browser:
             *("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"),
             *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
             *(
-                "--host-resolver-rules=MAP * ~NOTFOUND",
+                "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
                 "--remote-debugging-pipe",
                 f"--user-data-dir={profile}",
             ),

@@ -48,14 +48,8 @@ class Asked:
     device: Any  # a torch.device
 
 
-def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="weightgraft inspect",
-        usage="weightgraft inspect --recipient DIR --donor NAME=DIR\n"
-        "                           --prompt TEXT --target TEXT [options]",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def model_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say which models are asked, and how they are run."""
     add = parser.add_argument
     add("--recipient", type=Path, required=True, metavar="DIR", help="the pretrained model: PRE")
     add(
@@ -66,6 +60,20 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="NAME=DIR",
         help="finetuned models or LoRA adapters; the first is SFT, serves schemes that name none, and the map",
     )
+    add("--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="of weights (float32)")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: the GPU where there is one")
+
+
+def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="weightgraft inspect",
+        usage="weightgraft inspect --recipient DIR --donor NAME=DIR\n"
+        "                           --prompt TEXT --target TEXT [options]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    model_options(parser)
+    add = parser.add_argument
     add("--prompt", required=True, metavar="TEXT", help="what both models are asked")
     add("--chat", action="store_true", help="the prompt is a user's turn, in the tokenizer's chat template")
     add("--target", required=True, metavar="TEXT", help="what should follow, with its space in front")
@@ -94,8 +102,6 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="the picture: png, svg or pdf (inspect.png)",
     )
     add("--json", action="store_true", help="everything as one JSON document on stdout")
-    add("--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="of weights (float32)")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: the GPU where there is one")
     return parser.parse_args(arguments)
 
 

@@ -1,6 +1,7 @@
 """What schemes make of the target, and what every single (token, layer) cell of a donor does by itself."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from weightgraft import GraftedModel, Prompt, Scheme, parse_scheme
+from weightgraft.engine.packing import Batch
 from weightgraft.engine.portions import portions, together
 from weightgraft.engine.scores import Scores
 from weightgraft.inspection.question import token_sets
@@ -49,6 +51,30 @@ def row_scheme(row: str, at: str, donor: str) -> Scheme:
     return parse_scheme(ROWS.get(row, f"{{at}}[{row}]").format(at=at), donor=donor)
 
 
+def map_question(grafted: GraftedModel, prompt: Prompt, donor: str) -> tuple[Prompt, list[Scheme]]:
+    """The prompt with tokens as position sets, and the schemes of the map: every cell, row by row; whole tokens; whole rows; PRE and
+    SFT. Cells of one prompt share what comes before them in tokens and in layers.
+
+    Raises ValueError for a prompt without a target.
+    """
+    if not prompt.target:
+        raise ValueError("a map needs a target: give the prompt the text that should follow (encode_prompt)")
+    rows, sets = row_names(grafted.anatomy.n_layers), token_sets(len(prompt.tokens))
+    schemes = [row_scheme(row, name, donor) for row in rows for name in sets]
+    schemes += [parse_scheme(name, donor=donor) for name in sets]
+    schemes += [row_scheme(row, "all", donor) for row in rows]
+    schemes += [parse_scheme("PRE"), parse_scheme("SFT", donor=donor)]
+    return Prompt(tokens=prompt.tokens, positions=sets, target=prompt.target), schemes
+
+
+def map_values(grafted: GraftedModel, prompt: Prompt, values: Float[Tensor, " scheme"]) -> CellMap:
+    """The map from the log-probabilities of map_question's schemes."""
+    rows, n_tokens = row_names(grafted.anatomy.n_layers), len(prompt.tokens)
+    cells, tokens, layers, whole = values.split([len(rows) * n_tokens, n_tokens, len(rows), 2])
+    pre, sft = whole.tolist()
+    return CellMap(rows, cells.reshape(len(rows), n_tokens), tokens, layers, pre, sft, prompt)
+
+
 def score_map(grafted: GraftedModel, prompt: Prompt, donor: str) -> CellMap:
     """How much every single cell (one layer at one token) of a donor does by itself; weightgraft.plot_map draws it.
 
@@ -56,39 +82,50 @@ def score_map(grafted: GraftedModel, prompt: Prompt, donor: str) -> CellMap:
     be too many rows, some cells at a time. What takes longer than two seconds shows its progress.
     Raises ValueError for a donor that there is not and for a prompt without a target.
     """
-    if not prompt.target:
-        raise ValueError("a map needs a target: give the prompt the text that should follow (encode_prompt)")
-    rows, n_tokens = row_names(grafted.anatomy.n_layers), len(prompt.tokens)
-    sets = token_sets(n_tokens)
-    asked = Prompt(tokens=prompt.tokens, positions=sets, target=prompt.target)
-    schemes = [row_scheme(row, name, donor) for row in rows for name in sets]
-    schemes += [parse_scheme(name, donor=donor) for name in sets]
-    schemes += [row_scheme(row, "all", donor) for row in rows]
-    schemes += [parse_scheme("PRE"), parse_scheme("SFT", donor=donor)]
+    asked, schemes = map_question(grafted, prompt, donor)
     found = []
     with bar("map", len(schemes), "cells", patience=PATIENCE) as shown:
         for some in portions(grafted, schemes, asked):
             found.append(grafted.score([asked], some, allow_nan=True))
             shown.update(len(some))
-    values = together(found).joint_logprob[0]
-    cells, tokens, layers, whole = values.split([len(rows) * n_tokens, n_tokens, len(rows), 2])
-    pre, sft = whole.tolist()
-    return CellMap(rows, cells.reshape(len(rows), n_tokens), tokens, layers, pre, sft, prompt)
+    return map_values(grafted, prompt, together(found).joint_logprob[0])
 
 
 def score_schemes(
-    grafted: GraftedModel, prompt: Prompt, schemes: Sequence[Scheme]
+    grafted: GraftedModel, prompt: Prompt, schemes: Sequence[Scheme], n_top: int = TOP
 ) -> tuple[Scores, list[list[tuple[int, float]]]]:
-    """(scores of one prompt, for each scheme its TOP most likely tokens with their probabilities). Where a scheme's numbers are not
+    """(scores of one prompt, for each scheme its most likely tokens with their probabilities). Where a scheme's numbers are not
     finite, its scores say so (GraftedModel.score), and it has no likely tokens.
 
-    Raises FloatingPointError where the first scheme's, PRE's, are not finite: nothing could be compared with it."""
-    scores = grafted.score([prompt], schemes, allow_nan=True)
+    Raises FloatingPointError where the first scheme is PRE and its numbers are not finite: nothing could be compared with it."""
+    with _next_token_logits(grafted) as logits:
+        scores = grafted.score([prompt], schemes, allow_nan=True)
     finite = scores.joint_logprob[0].isfinite().tolist()
-    if not finite[0]:
+    if not finite[0] and not schemes[0].grafts:
         grafted.score([prompt], schemes[:1])
-    best = torch.topk(grafted.logits([prompt], schemes)[0].softmax(dim=-1), TOP)
+    best = torch.topk(logits().softmax(dim=-1), n_top)
     pairs = zip(best.indices.tolist(), best.values.tolist(), finite, strict=True)
     return scores, [
         list(zip(tokens, shares, strict=True)) if there else [] for tokens, shares, there in pairs
     ]
+
+
+@contextmanager
+def _next_token_logits(grafted: GraftedModel) -> Iterator[Callable[[], Float[Tensor, "scheme vocab"]]]:
+    """The logits behind the prompt that a `score` of one prompt in the block reads anyway: a second pass for them would double the
+    time of an answer. `GraftedModel.logits` gives the same; the tests hold that."""
+    read, kept, numbers = grafted._logits, [], []
+
+    def reading(batch: Batch, hidden: Tensor) -> Iterator[tuple[int, Tensor]]:
+        ((_, reads),) = batch.reads
+        numbers.append(reads[0, :, 0])
+        for start, logits in read(batch, hidden):
+            kept.append(logits.to(grafted._readable).cpu())
+            yield start, logits
+
+    # An attribute of the object hides the method of its class, and is gone behind the block.
+    grafted._logits = reading  # type: ignore[method-assign]
+    try:
+        yield lambda: torch.cat(kept)[numbers[0]]
+    finally:
+        del grafted._logits
