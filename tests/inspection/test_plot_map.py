@@ -93,7 +93,7 @@ def test_the_first_map_leaves_how_a_notebook_shows_figures(found, tokenizer, mon
 
 
 def test_what_cannot_be_drawn_or_asked_is_refused(engine, found, tokenizer):
-    with pytest.raises(ValueError, match="limit 0.0"):
+    with pytest.raises(ValueError, match=r"limit 0\.0"):
         plot_map(found, tokenizer, limit=0.0)
     with pytest.raises(ValueError, match="a map needs a target"):
         score_map(engine, Prompt(tokens=(1, 2)), "sft")
