@@ -257,7 +257,7 @@ class FigureSettings(Section):
             "recovered_top5",
             "recovered_logprob",
             "recovered_logit_difference",
-        ]
+        ]  # fmt: skip
         | None
     ) = None
 

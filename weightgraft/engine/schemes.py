@@ -7,6 +7,7 @@ described in notation.py; the method is the paper's section on dynamic weight gr
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from .notation import (
     HEADED,
@@ -182,6 +183,9 @@ class Prompt:
         object.__setattr__(self, "watched", tuple(sorted({int(token) for token in self.watched})))
 
 
+@lru_cache(
+    maxsize=2**14
+)  # a study asks many prompts and models under the same schemes; a scheme never changes
 def parse_scheme(text: str, donor: str | None = None, name: str | None = None) -> Scheme:
     """Read scheme notation (described in notation.py).
 

@@ -52,8 +52,8 @@ def row_scheme(row: str, at: str, donor: str) -> Scheme:
 
 
 def map_question(grafted: GraftedModel, prompt: Prompt, donor: str) -> tuple[Prompt, list[Scheme]]:
-    """The prompt with tokens as position sets, and the schemes of the map: every cell, row by row; whole tokens; whole rows; PRE and
-    SFT. Cells of one prompt share what comes before them in tokens and in layers.
+    """The prompt with tokens as position sets, and the schemes of the map: every cell, row by row; whole tokens; whole rows; PRE
+    and SFT. Cells of one prompt share what comes before them in tokens and in layers.
 
     Raises ValueError for a prompt without a target.
     """
