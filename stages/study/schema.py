@@ -245,21 +245,10 @@ class FigureSettings(Section):
         "new_form", "component_map", "position_map", "strength", "static", "knock_out",
     ]  # fmt: skip
     setup: Any = None  # a setup's name or a list of names; the schematic has none
-    metric: (
-        Literal[
-            "top1_accuracy",
-            "top5_accuracy",
-            "top10_accuracy",
-            "top20_accuracy",
-            "top50_accuracy",
-            "top100_accuracy",
-            "mean_probability",
-            "recovered_top5",
-            "recovered_logprob",
-            "recovered_logit_difference",
-        ]  # fmt: skip
-        | None
-    ) = None
+    metric: Literal[
+        "top1_accuracy", "top5_accuracy", "top10_accuracy", "top20_accuracy", "top50_accuracy", "top100_accuracy",
+        "mean_probability", "recovered_top5", "recovered_logprob", "recovered_logit_difference"
+    ] | None = None  # fmt: skip
 
 
 class RenderFigures(Section):

@@ -165,7 +165,7 @@ def test_a_wrong_key_is_named_with_the_nearest_valid_one(key, rename, choice):
         ("recipes.lora.frozen", ["embed"], ["recipes.lora", "frozen", "adapter"]),
         ("recipes.frozen_tables.frozen", ["embd"], ["recipes.frozen_tables.frozen", "'embd'", "did you mean 'embed'"]),
         ("study.own", ["lora2"], ["study.own", "lora2", "did you mean 'lora'"]),
-        ("study.recipes", ["fmra", "own"], ["recipes.own.dataset", "'own'", "list it in study.own"]),
+        ("study.recipes", ["fmfa", "fmra", "own"], ["recipes.own.dataset", "'own'", "list it in study.own"]),
         ("experiments.own_positions.prompts", ["lifes"], ["own_positions.prompts", "did you mean 'lives'", "question"]),
         ("experiments.own_positions.prompts", ["headline"], ["own_positions.prompts", "'headline'", "lives"]),
         ("experiments.own_positions.schemes", ["PRE", "SFT", "M"], ["own_positions.schemes", "'M'", "prompt 'lives'", "FE, LT, R"]),
