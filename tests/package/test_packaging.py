@@ -154,7 +154,11 @@ def test_the_wheel_has_the_code_its_types_and_its_licence_and_no_tests(python, t
     first, files = told.splitlines()
     where, version = first.split()
     assert Path(where).is_relative_to(python.parents[1]) and version == PROJECT["version"]
-    assert {"weightgraft/py.typed", "stages/reporting/report.html.j2"} <= {*files.split()}
+    page = {
+        f"stages/reporting/{name}"
+        for name in ("report.html.j2", "macros.html.j2", "record.html.j2", "report.css", "report.js")
+    }
+    assert {"weightgraft/py.typed", *page} <= {*files.split()}
     assert {f"weightgraft/explorer/page/{name}" for name in ("page.html", "page.js")} <= {*files.split()}
     assert "LICENSE" in files and "tests/" not in files and "data/" not in files
 

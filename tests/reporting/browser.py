@@ -65,8 +65,8 @@ SAID = """(() => { const sign = document.querySelector('a.tried'), panel = docum
   const missing = wanted.filter(word => !text.includes(word));
   if (panel.scrollWidth > panel.clientWidth) missing.push('scrolls sideways');
   const box = panel.getBoundingClientRect();
-  const width = document.documentElement.clientWidth;
-  if (box.left < 0 || box.right > width || box.bottom > innerHeight) missing.push('outside the window');
+  const wide = document.documentElement.clientWidth;
+  if (box.left < 0 || box.right > wide || box.bottom > innerHeight) missing.push('outside the window');
   return missing.join(', '); })()"""
 TYPE = """(() => { const image = document.querySelector('#enlarged img');
   return image ? 7 / 72 * image.clientWidth / (image.naturalWidth / 200) : 0; })()"""
