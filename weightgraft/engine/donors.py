@@ -28,7 +28,7 @@ def sources_of(
     donors: Mapping[str, Donor], recipient: PreTrainedModel, paths: list[str]
 ) -> list[Callable[[str], nn.Module | LowRank | None]]:
     """For each donor, where to find its modules; for a mixture, those of what it is made of, which are checked once."""
-    known = {id(whole_of(donor)): (name, whole_of(donor)) for name, donor in reversed(donors.items())}
+    known = {id(whole_of(donor)): (name, whole_of(donor)) for name, donor in reversed(list(donors.items()))}
     sources = {key: source_of(name, whole, recipient, paths) for key, (name, whole) in known.items()}
     return [sources[id(whole_of(donor))] for donor in donors.values()]
 
