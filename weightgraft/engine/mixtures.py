@@ -6,7 +6,7 @@ No model is copied: what serves a leaf is computed from the weights of both when
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Int
@@ -159,5 +159,5 @@ def _made(
         return property(lambda _: make(ours, other))
 
     members = {name: asked_for(*made) for name, made in weights.items()}
-    leaf.__class__ = type(type(own).__name__, (type(own),), members)
+    leaf.__class__ = cast(type[nn.Module], type(type(own).__name__, (type(own),), members))
     return leaf

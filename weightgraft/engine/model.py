@@ -23,7 +23,7 @@ from .donors import Donor, base_of, sources_of
 from .families import family_of
 from .layout import build_batch
 from .leaves import RoutedLeaf, RoutedLinear
-from .mixtures import mix
+from .mixtures import Leaf, mix
 from .notation import NAME
 from .objects import check_recipient
 from .packing import Batch
@@ -106,13 +106,14 @@ class GraftedModel:
         skeleton.config.return_dict, skeleton.config.output_hidden_states = True, False
         skeleton.config.pad_token_id = None  # GPT-2 warns where a token has this id, padding or not
         wholes = after_last_attention(family, self.anatomy)
-        found = {
+        found: dict[str, list[Leaf]] = {
             path: [skeleton.get_submodule(path), *(source(path) for source in sources)] for path, *_ in leaves
         }
         found |= {path: [cut_to(each, self._rows) for each in found[path]] for path in tables}
         mix(found, donors)
         for path, leaf, slots, reads in leaves:
             own, modules = found[path][0], found[path]
+            assert isinstance(own, nn.Module)
             routing = self._readout if reads else self._last if path in wholes else self._trunk
             parts = linear_parts(path, leaf, own, slots, self.anatomy)
             if parts is None:
