@@ -47,7 +47,9 @@ def test_weightgraft_imports_its_base_dependencies_and_nothing_else():
     imported = imported_by(ROOT / "weightgraft") - set(sys.stdlib_module_names)
     server = {name_of(pin) for pin in PROJECT["optional-dependencies"]["explore"]}
     assert imported - caught - server == {name_of(pin) for pin in PROJECT["dependencies"]}
-    with_server = [path for path in (ROOT / "weightgraft").iterdir() if path.is_dir() and imported_by(path) & server]
+    with_server = [
+        path for path in (ROOT / "weightgraft").iterdir() if path.is_dir() and imported_by(path) & server
+    ]
     assert [path.name for path in with_server] == ["explorer"]
     needed = [*requires("transformers"), *requires("torch")]
     names = {

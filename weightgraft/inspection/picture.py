@@ -16,6 +16,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont
 from matplotlib.ft2font import FT2Font
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from weightgraft.inspection.document import NOT_FINITE, headline
@@ -61,6 +62,7 @@ def draw_inspection(found: Mapping[str, Any]) -> Figure:
     values, whole_tokens, whole_rows, unit = drawn_values(found)
     scale = scale_of(values, unit)
     draw_cells(cells, values, scale, unit, numbers)
+    frame_cells(cells, [(rows.index(cell["row"]), cell["token"]) for cell in found.get("cells", ())])
     cells.set_xticks(range(n_tokens), labels, rotation=90 if upright else 0, parse_math=False)
     step = 1 + int(LINE / cell_height)
     shown = [i for i in range(n_rows) if i in (0, n_rows - 1) or (i - 1) % step == 0]
@@ -184,6 +186,14 @@ def draw_cells(
     axes.tick_params(length=0)
     axes.spines[:].set_visible(True)
     axes.spines[:].set_color("#777777")
+
+
+def frame_cells(axes: Axes, framed: Sequence[tuple[int, int]]) -> None:
+    """A frame around cells (row, token): those that a scheme grafts, where the explorer asks for the picture."""
+    for y, x in framed:
+        axes.add_patch(
+            Rectangle((x - 0.43, y - 0.43), 0.86, 0.86, fill=False, edgecolor="#1C1F23", linewidth=0.9)
+        )
 
 
 def draw_bars(axes: Axes, values: Float[np.ndarray, " place"], unit: str, upright: bool) -> None:
