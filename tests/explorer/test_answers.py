@@ -144,6 +144,8 @@ def test_the_picture_is_a_png_and_the_document_has_the_map(client, ask):
     picture = client.post("/api/picture", json=QUESTION | {"scheme": "FE+LT"})
     assert picture.headers["content-type"] == "image/png"
     assert min(imread(io.BytesIO(picture.content)).shape[:2]) > 300
+    bare = client.post("/api/picture", json=QUESTION | {"scheme": "PRE"})
+    assert bare.content != picture.content  # its title, and no cell framed
     found = ask("/api/document", scheme="FE+LT")
     assert found["map"]["donor"] == "sft" and len(found["map"]["recovered"]) == len(found["map"]["rows"])
     assert {"prompt", "target", "scheme", "schemes", "tokens", "python"} <= found.keys()

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from weightgraft.inspection.document import NOT_FINITE, headline
@@ -62,6 +63,7 @@ def draw_inspection(found: Mapping[str, Any]) -> Figure:
     values, whole_tokens, whole_rows, unit = drawn_values(found)
     scale = scale_of(values, unit)
     numbers = draw_map(cells, values, scale, unit, rows, labels, size)
+    frame_cells(cells, [(rows.index(cell["row"]), cell["token"]) for cell in found.get("cells", ())])
     draw_brackets(marks, brackets, n_levels)
     draw_bars(above, whole_tokens, unit, upright=True)
     above.set_ylabel("all layers\nat the token")
@@ -122,6 +124,14 @@ def drawn_values(
         return cells, tokens, rows, "nats"
     cells, tokens, rows = (np.array(part["recovered"], float) for part in parts)
     return cells, tokens, rows, "fraction"
+
+
+def frame_cells(axes: Axes, framed: Sequence[tuple[int, int]]) -> None:
+    """A frame around cells (row, token): those that a scheme grafts, where the explorer asks for the picture."""
+    for y, x in framed:
+        axes.add_patch(
+            Rectangle((x - 0.43, y - 0.43), 0.86, 0.86, fill=False, edgecolor="#1C1F23", linewidth=0.9)
+        )
 
 
 def draw_bars(axes: Axes, values: Float[np.ndarray, " place"], unit: str, upright: bool) -> None:
