@@ -55,13 +55,13 @@ def test_make_repro_runs_everything_that_the_study_lists_behind_any_prefix_and_c
     asked = (cluster / "asked").read_text().splitlines()
     assert all(line.startswith("--ntasks=1 ") for line in asked)
     started = Counter(word for line in asked for word in line.split() if word.startswith("stages."))
-    assert started == {"stages.pretrain": 2, "stages.finetune": 11, "stages.graft": 3}
+    assert started == {"stages.pretrain": 2, "stages.finetune": 12, "stages.graft": 3}
     study = read_yaml(copy / "params.yaml")["study"]
     listed = {f"{model}-{seed}/{setup}.csv" for model, seed, setup in summary_items(study)}
     summaries = copy / "results/summary"
     assert {str(path.relative_to(summaries)) for path in summaries.glob("*/*")} == listed and len(
         listed
-    ) == 13
+    ) == 21
     verdicts = pd.concat(pd.read_csv(path) for path in (copy / "results/verdicts").iterdir())
     assert set(verdicts["model"]) == {"tiny-gpt2", "tiny-gpt2-new"} and set(verdicts["seed"]) == {0, 1}
     assert "C14" in set(verdicts["claim"])
