@@ -29,8 +29,18 @@ SETUPS = [
     "patching",
     "pretraining",
     "half_known",
+    "other_facts",
+    "collateral",
+    "strength",
+    "knock_out",
 ]
-DATASETS = {"fmfa": "fmfa", "rmra_shuffled": "rmra_shuffled", "pretraining": "base", "half_known": "base"}
+DATASETS = {
+    "fmfa": "fmfa",
+    "rmra_shuffled": "rmra_shuffled",
+    "pretraining": "base",
+    "half_known": "base",
+    "collateral": "base",
+}
 SETTINGS = {
     "judge_claims": {"resamples": 100, "seed": 0},
     "families": {"tiny-gpt2": "gpt2", "tiny-gemma": "gemma", "tiny-gpt2-new": "gpt2"},
@@ -57,13 +67,12 @@ def study_tables(model: str) -> dict[str, pd.DataFrame]:
             name: rng.normal(rng.random(), 0.2, 30)
             for name in sorted(schemes[setup, experiment] - {"PRE", "SFT"})
         }
-        tables.setdefault(setup, []).append(
-            table_of(
-                shares,
-                **{"setup": setup, "dataset": DATASETS.get(setup, "fmra"), "experiment": experiment},
-                **{"prompts": (prompt,), "split": split, "model": model},
-            )
+        table = table_of(
+            shares,
+            **{"setup": setup, "dataset": DATASETS.get(setup, "fmra"), "experiment": experiment},
+            **{"prompts": (prompt,), "split": split, "model": model},
         )
+        tables.setdefault(setup, []).append(table.assign(watched_mass=rng.random(len(table))))
     return {setup: pd.concat(parts, ignore_index=True) for setup, parts in tables.items()}
 
 
@@ -137,6 +146,7 @@ def test_claims_about_other_setups_and_families_get_no_row(run_stage):
             "K40",
             "K41",
         ),
+        *("N1", "N2", "N3"),
     }
     assert "C10" not in set(pd.read_csv(run_stage("tiny-gpt2"))["claim"])  # about Llama and Gemma
 
