@@ -17,7 +17,7 @@ from weightgraft.engine.families import FAMILIES
 from weightgraft.errors import UserError
 
 SHOWN = {name: name for name in ("PRE", "SFT", "FE", "LT", "FE+LT", "(FE+LT)^C")}
-BOTH = ("headline", "qa")
+BOTH, LOGITS = ("headline", "qa"), "recovered_logit_difference"
 REST_SFT = "(FE+LT)^C | SFT unembed"
 EMPTY = "not yet measured"
 EACH = "ms per prompt and scheme"
@@ -132,21 +132,36 @@ def new_form(results: Results, scheme: str) -> str:
     )
 
 
-def of_setup(results: Results, setup: str, experiment: str, scheme: str) -> pd.Series:
-    """The estimates of one scheme over the models of the study, of another setup than fmra."""
+def of_setup(
+    results: Results,
+    setup: str,
+    experiment: str,
+    scheme: str,
+    real: bool = False,
+    metric: str = "recovered_logprob",
+) -> pd.Series:
+    """The estimates of one scheme over the models of the study, or the really pretrained ones, of another setup than fmra."""
     files = [
         results.root / f"results/summary/{model}-{seed}/{setup}.csv"
         for model in results.params["study"]["models"]
         for seed in results.params["study"]["seeds"]
     ]
-    frame = pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
-    return estimates(frame, scheme, experiment=experiment).reset_index(drop=True)
+    if real:
+        files = sorted((results.root / "results/real/summary").glob(f"*/{setup}.csv"))
+    frames = [pd.read_csv(file) for file in files]
+    frame = pd.concat(frames, ignore_index=True) if frames else results.tiny.iloc[:0]
+    return estimates(frame, scheme, experiment=experiment, metric=metric).reset_index(drop=True)
 
 
-def task_attention(results: Results) -> str:
+def task_attention(results: Results, real: bool = False) -> str:
     """What the task model's attention at FE adds (E4), in each model and on each question."""
-    with_it, without = (of_setup(results, "hybrid", "hybrid", name) for name in ("FE ATTN", "NO FE"))
+    with_it, without = (of_setup(results, "hybrid", "hybrid", name, real) for name in ("FE ATTN", "NO FE"))
     return spread(with_it - without)
+
+
+def name_unseen(results: Results, real: bool = False) -> str:
+    """The logit difference that FE recovers where attention from LT to FE is cut in all layers."""
+    return spread(of_setup(results, "knock_out", "knock_out", "FE | cut all", real, LOGITS))
 
 
 def run_time(results: Results, of: str) -> str:
@@ -272,6 +287,9 @@ def values() -> dict[str, Callable[[Results], str]]:
         "r_both_new_form": lambda results: new_form(results, "FE+LT"),
         "r_fe_new_form": lambda results: new_form(results, "FE"),
         "r_task_attention": task_attention,
+        "real_r_task_attention": lambda results: task_attention(results, real=True),
+        "r_name_unseen": name_unseen,
+        "real_r_name_unseen": lambda results: name_unseen(results, real=True),
         "r_late_patch": lambda results: spread(of_setup(results, "patching", "patching", "patch LT[late]")),
         "r_pretraining_both": lambda results: spread(
             of_setup(results, "pretraining", "pretraining", "FE+LT")

@@ -1,5 +1,6 @@
 """Pages of dots with intervals: held-out paraphrases, patching layer by layer, all families on one axis, every metric."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ SPLITS = {"seen": "seen paraphrases", "held_out": "held-out paraphrases"}
 FAMILY_SCHEMES = ("FE", "LT", "FE+LT", "(FE+LT)^C")
 QUESTIONS = ("headline", "qa")
 PATCHED = ("FE", "LT", "FE+LT")
+FEW = 8  # layers whose numbers fit below a panel
 METRICS_PAGE = (
     *(f"top{k}_accuracy" for k in (1, 5, 10, 20, 100)),
     "mean_probability",
@@ -120,6 +122,12 @@ def family_figure(material: Material, setups: Sequence[str], metric: str) -> Fig
     return figure
 
 
+def patched_layers(rows: pd.DataFrame) -> list[int]:
+    """The layers behind which a model's states were patched, one at a time."""
+    blocks = rows["scheme"].str.extract(r"^patch LT\[(\d+)\]$")[0].dropna().astype(int)
+    return sorted(blocks.unique().tolist())
+
+
 def patching_figure(material: Material, setups: Sequence[str], metric: str) -> Figure:
     """E7: the residual stream after one block, or after every block, patched; beside it what grafting recovers.
 
@@ -129,19 +137,20 @@ def patching_figure(material: Material, setups: Sequence[str], metric: str) -> F
     study, colours = material.study, material.section["colours"]
     rows = bars_of(material.summaries, study["seeds"], setup=setups[0], experiment="patching", metric=metric)
     prompts = [prompt for prompt in PROMPTS if prompt in set(rows["prompt"])]
-    figure, panels = grid(len(prompts), len(study["models"]), heights=1.7, margins=1.0)
-    blocks = rows["scheme"].str.extract(r"^patch LT\[(\d+)\]$")[0].dropna().astype(int)
-    layers = sorted(blocks.unique())
-    steps = [*map(str, layers), "all"]
+    figure, panels = grid(len(prompts), len(study["models"]), heights=1.7, margins=1.0, sharex="col")
     for line, prompt in zip(panels, prompts, strict=True):
         for axes, model in zip(line, study["models"], strict=True):
+            layers = patched_layers(rows[rows["model"] == model])
+            steps = [*map(str, layers), "all"]
+            wide = max(1.0, len(layers) / 6)  # what stands beside the layers keeps its width on paper
             for order, position in enumerate(PATCHED):
                 schemes = [f"patch {position}[{step}]" for step in steps]
                 panel = panel_of(rows, [*schemes, position], model=model, prompt=prompt)
                 look = {"color": bar_look(position, colours)["edgecolor"], "zorder": 3}
-                marker = {"marker": LINE_MARKERS[position], "markersize": 3.2}
+                marker = {"marker": LINE_MARKERS[position], "markersize": 3.2 if len(layers) <= FEW else 1.8}
                 shift = (order - 1) * 0.16
-                spots = np.array([*range(len(layers)), len(layers) + 0.6, len(layers) + 2.1]) + shift
+                beside = (len(layers) + 0.6 * wide, len(layers) + 2.1 * wide)
+                spots = np.array([*layers, *beside]) + shift * wide
                 drawn = panel.mask(panel.apply(undefined, axis=1))
                 axes.plot(
                     spots[: len(layers)], drawn["estimate"].iloc[: len(layers)], linewidth=1, **look, **marker
@@ -149,11 +158,12 @@ def patching_figure(material: Material, setups: Sequence[str], metric: str) -> F
                 for spot, estimate in zip(spots[-2:], drawn["estimate"].iloc[-2:], strict=True):
                     axes.plot(spot, estimate, linestyle="none", **look, **marker)
                 axes.vlines(spots, drawn["low"], drawn["high"], linewidth=1.2, **look)
-            axes.axvspan(len(layers) + 1.4, len(layers) + 2.9, color="#F0F0F0", zorder=0)
+            axes.axvspan(len(layers) + 1.4 * wide, len(layers) + 2.9 * wide, color="#F0F0F0", zorder=0)
+            told = layers if len(layers) <= FEW else layers[:: math.ceil(len(layers) / 5)]
             axes.set_xticks(
-                [*range(len(layers)), len(layers) + 0.6, len(layers) + 2.1], [*steps[:-1], "all", "graft"]
+                [*told, len(layers) + 0.6 * wide, len(layers) + 2.1 * wide], [*told, "all", "graft"]
             )
-            axes.set_xlim(-0.5, len(layers) + 2.9)
+            axes.set_xlim(-0.5, len(layers) + 2.9 * wide)
             say_n(axes, [panel])
         line[0].set_ylabel(f"{prompt}\n{AXIS_LABELS[metric]}")
     for axes in panels[-1]:

@@ -73,6 +73,9 @@ def value_axis(panels: Iterable[Axes], rows: pd.DataFrame, metric: str, *, uprig
             line(1, **SFT_LINE)
 
 
+LONG = 12  # letters of a name beside which a panel's n has just room
+
+
 def head_columns(axes: Iterable[Axes], names: Sequence[str], second: Mapping[str, str] | None = None) -> None:
     """A name over each column, with a second line below it where there is one."""
     for panel, name in zip(axes, names, strict=True):
@@ -84,7 +87,7 @@ def head_columns(axes: Iterable[Axes], names: Sequence[str], second: Mapping[str
             xycoords="axes fraction",
             textcoords="offset points",
             va="bottom",
-            fontsize=SMALLEST_TYPE + 1,
+            fontsize=SMALLEST_TYPE + (len(name) < LONG),
             fontweight="bold",
         )
         if below:
