@@ -127,7 +127,8 @@ def cells(model: str, setup: str) -> Cells:
             [
                 "PRE",
                 "SFT",
-                "cut LT<-FE",
+                *("cut LT<-FE", "FE, cut FE^C<-FE", "SFT, cut FE^C<-FE", "SFT, recipient:K+V@FE"),
+                *(f"SFT, recipient:K+V@FE[{part}]" for part in ("first_half", "second_half", *parts[1:4])),
                 *(f"{name} | cut {part}" for name in ("FE", "FE+LT", "SFT") for part in parts),
             ],
         )

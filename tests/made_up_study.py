@@ -8,7 +8,7 @@ from pathlib import Path
 from struct import pack
 
 import pandas as pd
-from made_up import COLLATERAL, NECESSITY, OTHERS
+from made_up import COLLATERAL, NECESSITY, OTHERS, cells
 from ruamel.yaml import YAML
 
 from stages.analysis.metrics import ANSWERED
@@ -23,6 +23,7 @@ PATCHED = [*LAYERS, "all", "late", "last"]
 RANGES = ("second_half", "last_quarter", "all")
 COMPONENTS = ("ATTN+O+FFN", "ATTN+FFN", "ATTN+O", "O+FFN", "FFN", "O", "O+FFN-UP", "O+FFN-DOWN")
 TWO = ("headline", "qa")
+MIXED = ("strength", "static", "knock_out")
 # experiment -> (prompts, schemes beside PRE and SFT)
 EXPERIMENTS = {
     "positions": ((*TWO, "movie_title", "long"), POSITIONS[2:]),
@@ -48,6 +49,7 @@ EXPERIMENTS = {
     "necessity": (TWO, NECESSITY[2:]),
     "other_facts": (TWO, [*POSITIONS[2:5], *(f"other {name}" for name in OTHERS)]),
     "collateral": (TWO, COLLATERAL[2:]),
+    **{name: (TWO, cells("tiny-gpt2", name)[0][3][2:]) for name in MIXED},
     "own_positions": (("lives", "workshop"), POSITIONS[2:]),
 }  # fmt: skip
 IN_SETUP = {
@@ -68,6 +70,7 @@ IN_SETUP = {
     "half_known": ("half_known",),
     "other_facts": ("other_facts",),
     "collateral": ("collateral",),
+    **{name: (name,) for name in MIXED},
     "own": ("own_positions",),
 }
 METRICS = (
@@ -97,6 +100,7 @@ FIGURES = {
     "figure_necessity": {"draws": "necessity", "setup": "fmra", "metric": "recovered_logprob"},
     "figure_answers": {"draws": "answers", "setup": "fmra"},
     "figure_collateral": {"draws": "collateral", "setup": "collateral"},
+    **{f"figure_{name}": {"draws": name, "setup": name, "metric": "recovered_logit_difference"} for name in MIXED},
     "figure_own": {"draws": "own_positions", "setup": "own", "metric": "recovered_logprob"},
     "figure_families": {"draws": "families", "setup": "fmra", "metric": "recovered_logprob"},
 }  # fmt: skip
@@ -105,7 +109,7 @@ STUDY = {
     "seeds": [0],
     "recipes": ["fmfa", "fmra", "rmra_shuffled", "gentle", "lora"],
     "parts": [],
-    "setups": ["reversal", "hybrid", "maps", "patching", "pretraining", "half_known", "other_facts", "collateral"],
+    "setups": ["reversal", "hybrid", "maps", "patching", "pretraining", "half_known", "other_facts", "collateral", *MIXED],
     "own": ["own"],
     "repeats": {"models": ["tiny-gpt2"], "seeds": [1], "recipes": ["fmra"]},
     "new_form": {"models": ["tiny-gpt2-new", "tiny-gemma-new"], "recipes": ["fmra"], "parts": [], "setups": ["hybrid", "maps"]},
