@@ -58,7 +58,7 @@ def test_a_quick_run_draws_what_its_one_recipe_shows(run_stage, capsys):
     assert names == {f"{name}.{end}" for name in QUICK_NAMES for end in ("png", "svg")}
     line = capsys.readouterr().out.strip()
     assert (
-        "\n" not in line and "14 figures (figure1, figure2, " in line and "FE+LT recovers at least 0." in line
+        "\n" not in line and "12 figures (figure1, figure2, " in line and "FE+LT recovers at least 0." in line
     )
 
 
