@@ -88,7 +88,7 @@ SAID = [
     ("C5", ["tiny-gpt2", "tiny-llama"], "fails"),  # the other way than the paper's
     ("C7", KNOWN, "holds"),  # O and FFN do what ATTN, O and FFN do
     ("C11", [*KNOWN, *NEW], "undecided"),  # attention at the name
-    ("C11", ["smollm2-135m"], "holds"),
+    *[(claim, ["smollm2-135m"], "holds") for claim in ("C7", "C9", "C10", "C11")],
     ("C14", KNOWN, "undecided"),  # cannot be judged
     ("K39", ["tiny-gpt2", "tiny-pythia", "tiny-llama", "tiny-gemma"], "holds"),  # by layers only
 ]
