@@ -219,7 +219,8 @@ def test_a_frame_has_one_row_a_prompt_and_scheme_with_their_scores(grafted, prom
     )
     for place, row in enumerate(table.itertuples()):
         for field in fields(Scores):
-            assert getattr(row, field.name) == getattr(scores, field.name)[place // 2, place % 2].item()
+            value = getattr(scores, field.name)[place // 2, place % 2].item()
+            assert getattr(row, field.name) == pytest.approx(value, abs=0, rel=0, nan_ok=True)
     assert table.target_logprob.nunique() == 8  # nothing would be told from a repeated one
     by_number = scores.to_frame()
     assert list(by_number.prompt) == [0, 0, 1, 1, 2, 2, 3, 3] and list(by_number.scheme) == [0, 1] * 4
