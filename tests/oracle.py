@@ -156,7 +156,7 @@ def attention_with_cuts(module, query, key, value, attention_mask, **named):
     for hidden in HIDDEN[module.layer_idx]:
         if hidden >= first:
             mask[..., hidden - first] = -torch.inf
-    named.setdefault("scaling", module.head_dim**-0.5)
+    named.setdefault("scaling", query.shape[-1] ** -0.5)
     return sys.modules[type(module).__module__].eager_attention_forward(
         module, query, key, value, mask, **named
     )
