@@ -19,6 +19,7 @@ from weightgraft.inspection.measure import score_map, score_schemes
 from weightgraft.inspection.question import token_sets
 
 SCHEMES = ("PRE", "SFT", "FE", "FE+LT", "(FE+LT)^C", "O+FFN@LT[1-2]", "T3[2]", "task:ATTN@M, LT", "O{0,2}@LT")
+SCHEMES += ("FE+LT, cut LT<-FE[1-2]", "cut LT<-FE", "SFT, cut FE^C<-FE, cut T5<-T3[0]")
 TEXTS = Texts(TEXT, TARGET, None, False)
 
 
@@ -54,7 +55,6 @@ def test_likely_tokens_read_off_the_pass_that_scores_are_those_of_the_logits(mod
     assert torch.equal(scores.joint_logprob, alone.joint_logprob)
     best = models.grafted.logits([prompt], schemes)[0].softmax(-1).topk(5)
     assert [[token for token, _ in pairs] for pairs in top] == best.indices.tolist()
-    assert "_logits" not in vars(models.grafted)  # the method of the class again
 
 
 def test_clicks_become_notation_and_notation_becomes_cells(ask):
@@ -93,6 +93,11 @@ def test_clicks_become_notation_and_notation_becomes_cells(ask):
         assert found["cells"] == ask(scheme=expected)["cells"]
         assert found["schemes"][2]["joint_logprob"] == ask(scheme=expected)["schemes"][2]["joint_logprob"]
     assert ask(scheme="FE", clicks=[click(fe, "1")])["scheme"] == "FE, recipient:all[1]"
+    cut = ask(scheme="FE, cut LT<-FE", clicks=[click([max(tokens)], rows)])
+    assert cut["scheme"] == "FE+LT, cut LT<-FE"
+    assert (
+        cut["schemes"][2]["joint_logprob"] == ask(scheme="FE+LT, cut LT<-FE")["schemes"][2]["joint_logprob"]
+    )
 
 
 def test_without_a_target_it_is_sfts_most_likely_next_token(ask):

@@ -11,9 +11,11 @@ from matplotlib.colors import to_hex
 from torch import Tensor
 
 from weightgraft import Prompt, Scheme, __version__
+from weightgraft.engine.cuts import unseen
 from weightgraft.engine.portions import together
 from weightgraft.engine.schemes import RECIPIENT
 from weightgraft.explorer.cube import Cube, cube_of, lit_cells, toggled
+from weightgraft.explorer.cuts import in_single_tokens, with_cuts
 from weightgraft.explorer.models import MOST_TOKENS, Models
 from weightgraft.explorer.questions import Question, check_clicks
 from weightgraft.explorer.recipe import python_lines
@@ -29,7 +31,8 @@ from weightgraft.style import DIVERGING, RC
 
 @dataclass(frozen=True)
 class Asked:
-    """A question in tokens. cube: of the scheme behind all clicks; pure: its notation in single tokens only."""
+    """A question in tokens. cube: of the scheme behind all clicks; pure: its notation in single tokens only. What a scheme cuts of
+    attention is in its notation and not in the grid: clicks leave it as it is."""
 
     question: Question
     prompt: Prompt
@@ -70,13 +73,16 @@ def read_asked(models: Models, question: Question) -> Asked:
     scheme = _read_scheme(question.scheme, donors, question.spans, n_tokens)
     with one_line_errors():
         cube = cube_of(scheme, prompt.positions, n_tokens, owners, anatomy)
+        unseen(scheme, prompt, anatomy.n_layers)  # refuses a cut of nothing
     check_clicks(question.clicks, n_tokens, row_names(anatomy.n_layers), anatomy.components, donors)
     for click in question.clicks:
         cube = toggled(cube, click.tokens, click.rows, click.components, owners[click.donor], anatomy)
     if question.clicks:
         sets = {name: prompt.positions[name] for name in (*question.spans, LAST)}
-        scheme = _read_scheme(spelled(cube, sets, donors, anatomy), donors, sets, n_tokens)
-    return Asked(question, prompt, scheme, cube, spelled(cube, {}, donors, anatomy))
+        text = with_cuts(spelled(cube, sets, donors, anatomy), scheme.cuts)
+        scheme = _read_scheme(text, donors, sets, n_tokens)
+    cuts = [in_single_tokens(cut, prompt) for cut in scheme.cuts]
+    return Asked(question, prompt, scheme, cube, with_cuts(spelled(cube, {}, donors, anatomy), cuts))
 
 
 def _read_scheme(text: str, donors: list[str], sets: Collection[str], n_tokens: int) -> Scheme:

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from urllib.parse import urlencode
 
 from weightgraft.errors import UserError
-from weightgraft.inspection.command import model_options
+from weightgraft.inspection.command import model_options, span_option
 from weightgraft.inspection.folders import check_folders, named_donors
 from weightgraft.inspection.question import check_texts, read_spans
 from weightgraft.notes import gathered
@@ -37,14 +37,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--prompt", metavar="TEXT", help="what the page asks first")
     add("--target", metavar="TEXT", help="what should follow; else SFT's most likely next token")
-    add(
-        "--span",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="NAME=TEXT",
-        help="a position set: a text that is in the prompt once, or NAME=start:end in characters",
-    )
+    span_option(parser)
     add("--scheme", metavar="NOTATION", help="what is grafted first, such as 'FE+LT' (PRE: nothing)")
     add("--port", type=int, default=PORT, help=f"of {HOST}; 0: any that is free ({PORT})")
     return parser.parse_args(arguments)

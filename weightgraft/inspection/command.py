@@ -64,6 +64,17 @@ def model_options(parser: argparse.ArgumentParser) -> None:
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: the GPU where there is one")
 
 
+def span_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--span",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=TEXT",
+        help="a position set: a text that is in the prompt once, or NAME=start:end in characters",
+    )
+
+
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="weightgraft inspect",
@@ -78,14 +89,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--chat", action="store_true", help="the prompt is a user's turn, in the tokenizer's chat template")
     add("--target", required=True, metavar="TEXT", help="what should follow, with its space in front")
     add("--foil", metavar="TEXT", help="a wrong answer to compare logits with")
-    add(
-        "--span",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="NAME=TEXT",
-        help="a position set: a text that is in the prompt once, or NAME=start:end in characters",
-    )
+    span_option(parser)
     add(
         "--scheme",
         nargs="+",
