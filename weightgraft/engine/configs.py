@@ -230,3 +230,8 @@ ALIKE: dict[str, Callable[..., bool]] = {
     "original_max_position_embeddings": _longer,
     WINDOW: _wider,
 }
+
+
+def logit_scale(config: PreTrainedConfig) -> float:
+    """What logits are multiplied by behind the unembedding (Granite, Cohere)."""
+    return getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from .allocator import keep_freed_memory
 from .attention import (
     PACKED,
     OnlyRead,
@@ -18,7 +19,7 @@ from .attention import (
     split_rows,
 )
 from .clone import shallow_clone
-from .configs import check_window, longest_prompt
+from .configs import check_window, logit_scale, longest_prompt
 from .donors import Donor, base_of, sources_of
 from .families import family_of
 from .layout import build_batch
@@ -99,7 +100,7 @@ class GraftedModel:
         self._readable = torch.promote_types(recipient.dtype, torch.float32)
         self._trunk, self._last, self._readout = Routing(), Routing(), Routing()
         if self._device.type == "cpu":
-            _keep_freed_memory()
+            keep_freed_memory()
         register_packed_attention()
         skeleton = shallow_clone(recipient).eval()
         skeleton.config._attn_implementation = PACKED
@@ -144,6 +145,7 @@ class GraftedModel:
         token_budget: int = TOKEN_BUDGET,
         progress: Callable[[int, int], None] | None = None,
         allow_nan: bool = False,
+        logits: Float[Tensor, "prompt scheme vocab"] | None = None,
     ) -> Scores:
         """Score every prompt's target under every scheme.
 
@@ -152,6 +154,7 @@ class GraftedModel:
         if they are more; it decides on speed and memory, and on results only by rounding. progress: called with
         (prompts done, prompts in all).
         allow_nan: whether a number that is not finite is told as NaN, with rank 0 and greedy token -1, instead of raised.
+        logits: a tensor (no_logits) that takes what `logits` gives: it is read anyway, and a second pass would take as long.
         Raises ValueError for a prompt, scheme or decode_route that does not fit, naming it, and
         FloatingPointError where a target's log-probability is not a finite number, naming the first such prompt and scheme.
         """
@@ -166,13 +169,14 @@ class GraftedModel:
             places = torch.tensor(chosen)
             numbers = places[batch.read_prompts]
             asked = table.targets[numbers, batch.read_steps], all_foils[numbers], all_watched[numbers]
-            reading = joined(
-                [
-                    measure(logits.to(self._readable), *(some[start : start + len(logits)] for some in asked))
-                    for start, logits in self._logits(batch, hidden)
-                ]
-            )
-            table.enter(places, batch.reads, reading)
+            readings, pieces = [], []
+            for start, read in self._logits(batch, hidden):
+                read = read.to(self._readable)
+                readings.append(measure(read, *(some[start : start + len(read)] for some in asked)))
+                pieces += [] if logits is None else [read.cpu()]
+            table.enter(places, batch.reads, joined(readings))
+            if logits is not None:
+                _enter(logits, chosen, batch, pieces)
         if not allow_nan and (bad := table.not_finite()):
             place, column = bad[0]
             raise FloatingPointError(
@@ -186,13 +190,16 @@ class GraftedModel:
     ) -> Float[Tensor, "prompt scheme vocab"]:
         """Logits of the token after the prompt, on the CPU. For few prompts: each takes schemes x vocabulary. Where a
         scheme's are not finite, those of the others are what they are."""
-        output = torch.zeros(len(prompts), len(schemes), self._rows, dtype=self._readable)
+        output = self.no_logits(prompts, schemes)
         plan = self.plan(prompts, schemes, score_target=False)
         for chosen, batch, hidden in self._passes(prompts, plan, token_budget, None):
-            logits = torch.cat([logits.to(self._readable).cpu() for _, logits in self._logits(batch, hidden)])
-            for some, reads in batch.reads:
-                output[torch.tensor(chosen)[some]] = logits[reads[:, :, 0]]
+            read = [logits.to(self._readable).cpu() for _, logits in self._logits(batch, hidden)]
+            _enter(output, chosen, batch, read)
         return output
+
+    def no_logits(self, prompts: Sequence, schemes: Sequence) -> Float[Tensor, "prompt scheme vocab"]:
+        """Room for the logits of these prompts under these schemes, over the tokens that all models have."""
+        return torch.zeros(len(prompts), len(schemes), self._rows, dtype=self._readable)
 
     def node_counts(
         self, prompts: Sequence[Prompt], schemes: Sequence[Scheme], *, decode_route: str = LAST
@@ -280,17 +287,10 @@ class GraftedModel:
             yield start, logits if cap is None else torch.tanh(logits / cap) * cap
 
 
-def _keep_freed_memory() -> None:
-    """Let the process keep up to 62 MB of freed memory for its next allocations.
-
-    Once its heap has more than this free, glibc hands it back to the system: more than twice the largest block that
-    was ever mapped and freed, 32 MB at most. Where that was a few megabytes, each pass over a tiny model gives
-    back what the next one asks for, and up to a third of its time goes into fresh pages. So one block of almost 32 MB
-    is mapped and freed, without being touched. With other allocators this does nothing.
-    """
-    torch.empty(31 * 2**20, dtype=torch.uint8)
-
-
-def logit_scale(config: PreTrainedConfig) -> float:
-    """What logits are multiplied by behind the unembedding (Granite, Cohere)."""
-    return getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
+def _enter(
+    kept: Float[Tensor, "prompt scheme vocab"], chosen: list[int], batch: Batch, pieces: list[Tensor]
+) -> None:
+    """Put the logits behind the prompts of one pass in their places. pieces: of all its reads, in their order."""
+    logits = torch.cat(pieces)
+    for some, reads in batch.reads:
+        kept[torch.tensor(chosen)[some]] = logits[reads[:, :, 0]]

@@ -1,7 +1,6 @@
 """What schemes make of the target, and what every single (token, layer) cell of a donor does by itself."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +8,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from weightgraft import GraftedModel, Prompt, Scheme, parse_scheme
-from weightgraft.engine.packing import Batch
 from weightgraft.engine.portions import portions, together
 from weightgraft.engine.scores import Scores
 from weightgraft.inspection.question import token_sets
@@ -98,34 +96,13 @@ def score_schemes(
     finite, its scores say so (GraftedModel.score), and it has no likely tokens.
 
     Raises FloatingPointError where the first scheme is PRE and its numbers are not finite: nothing could be compared with it."""
-    with _next_token_logits(grafted) as logits:
-        scores = grafted.score([prompt], schemes, allow_nan=True)
+    logits = grafted.no_logits([prompt], schemes)
+    scores = grafted.score([prompt], schemes, allow_nan=True, logits=logits)
     finite = scores.joint_logprob[0].isfinite().tolist()
     if not finite[0] and not schemes[0].grafts:
         grafted.score([prompt], schemes[:1])
-    best = torch.topk(logits().softmax(dim=-1), n_top)
+    best = torch.topk(logits[0].softmax(dim=-1), n_top)
     pairs = zip(best.indices.tolist(), best.values.tolist(), finite, strict=True)
     return scores, [
         list(zip(tokens, shares, strict=True)) if there else [] for tokens, shares, there in pairs
     ]
-
-
-@contextmanager
-def _next_token_logits(grafted: GraftedModel) -> Iterator[Callable[[], Float[Tensor, "scheme vocab"]]]:
-    """The logits behind the prompt that a `score` of one prompt in the block reads anyway: a second pass for them would double the
-    time of an answer. `GraftedModel.logits` gives the same; the tests hold that."""
-    read, kept, numbers = grafted._logits, [], []
-
-    def reading(batch: Batch, hidden: Tensor) -> Iterator[tuple[int, Tensor]]:
-        ((_, reads),) = batch.reads
-        numbers.append(reads[0, :, 0])
-        for start, logits in read(batch, hidden):
-            kept.append(logits.to(grafted._readable).cpu())
-            yield start, logits
-
-    # An attribute of the object hides the method of its class, and is gone behind the block.
-    grafted._logits = reading  # type: ignore[method-assign]
-    try:
-        yield lambda: torch.cat(kept)[numbers[0]]
-    finally:
-        del grafted._logits
