@@ -9,6 +9,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from weightgraft.loading.tokenizers import load_tokenizers
+
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<turn>{{ m.role }}: {{ m.content | trim }}</turn>{% endfor %}"
     "{% if add_generation_prompt %}<turn>model:{% endif %}"
@@ -125,3 +127,26 @@ def test_the_table_is_printed_before_the_map_is_computed(run, monkeypatch, capfd
     with pytest.raises(KeyboardInterrupt):
         run()
     assert "\nSFT " in printed[0] and "most likely next" in printed[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "same"),
+    [
+        ("model.safetensors", "other weights", True),
+        ("generation_config.json", "{}", True),
+        ("tokenizer_config.json", None, False),
+        ("chat_template.jinja", "{{ messages }}", False),
+        ("some_new_kind_of.json", "{}", False),
+    ],
+)
+def test_a_donors_tokenizer_is_not_read_where_all_files_but_weights_and_configs_are_the_recipients(
+    folder, copied, name, text, same
+):
+    """What a file that nobody knows may mean to a tokenizer is found out by reading it."""
+    donor = copied("base")
+    if text is None:
+        (donor / name).unlink()
+    else:
+        (donor / name).write_text(text)
+    found = load_tokenizers(folder / "base", {"sft": donor})
+    assert (found["sft"] is found["recipient"]) == same

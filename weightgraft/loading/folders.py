@@ -16,11 +16,9 @@ from weightgraft.notes import note
 LISTED = 10  # names that an error lists
 WEIGHTS, ADAPTER_WEIGHTS = "model.safetensors", "adapter_model.safetensors"
 INDEX = "model.safetensors.index.json"
-CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
+CONFIG, ADAPTER_CONFIG, GENERATION = "config.json", "adapter_config.json", "generation_config.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-# What else transformers may read of a tokenizer: merges of byte-level BPE, word pieces, chat templates.
-TOKENIZER_PARTS = ("merges.txt", "vocab.txt", "spiece.model", "chat_template.jinja", "chat_template.json")
 PICKLED = (".bin", ".pt", ".pth")
 CONVERT = (
     "python -c \"from transformers import AutoModelForCausalLM as M; M.from_pretrained('{old}')"
@@ -203,12 +201,16 @@ def _check_there(option: str, folder: Path, name: str) -> None:
 
 
 def same_tokenizer(one: Path, other: Path) -> bool:
-    """Whether two folders have the same tokenizer, file by file and byte by byte."""
-    return has_tokenizer(one) and all(
-        (one / name).is_file() == (other / name).is_file()
-        and (not (one / name).is_file() or filecmp.cmp(one / name, other / name, shallow=False))
-        for name in (*TOKENIZER_FILES, *TOKENIZER_SETTINGS, *TOKENIZER_PARTS)
+    """Whether two folders have the same tokenizer: all that lies in them beside weights and configs, byte by byte."""
+    names, theirs = (
+        {path.name for path in folder.iterdir() if path.is_file() and not _is_the_models(path)}
+        for folder in (one, other)
     )
+    return names == theirs and all(filecmp.cmp(one / name, other / name, shallow=False) for name in names)
+
+
+def _is_the_models(path: Path) -> bool:
+    return path.suffix == ".safetensors" or path.name in (INDEX, CONFIG, ADAPTER_CONFIG, GENERATION)
 
 
 def check_tokenizer(option: str, folder: Path) -> None:
