@@ -6,7 +6,6 @@ Without models of your own it makes two tiny random ones. No test of the suite: 
 """
 
 import argparse
-import base64
 import json
 import subprocess
 import sys
@@ -17,23 +16,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from reporting.chromium import Browser
+from reporting.chromium import CONTRAST, Browser, Tab
 
 WIDTHS = {"desk": 1200, "phone": 390}  # CSS pixels
 SECONDS = 300.0  # for an answer, on a machine that does other work
 ROOT = Path(__file__).resolve().parents[2]
 TEXT, TARGET, ENTITY = "Ann Lee starred in Night River together with", " Bob Ray", "Ann Lee"
 # What is wrong with the page as it stands, as a list of strings.
-FAULTS = """(() => {
+FAULTS = (
+    f"""(() => {{{CONTRAST}"""
+    + """
   const faults = [], page = document.documentElement;
-  if (page.scrollWidth > window.innerWidth) faults.push(`the page is ${page.scrollWidth} wide, the window ${window.innerWidth}`);
-  const rgb = text => text.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map(c => c / 255).map(c => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4)
-    .reduce((sum, c, i) => sum + c * [.2126, .7152, .0722][i], 0);
-  const back = node => { for (; node; node = node.parentElement) {
-    const colour = rgb(getComputedStyle(node).backgroundColor);
-    if (colour.length === 3 || colour[3] > 0) return colour;
-  } return [255, 255, 255]; };
+  const out = [...document.querySelectorAll('body *')].filter(part => part.getBoundingClientRect().right > page.clientWidth + .1);
+  if (page.scrollWidth > page.clientWidth) faults.push(`the page is ${page.scrollWidth} wide, the window ${page.clientWidth}: `
+    + out.map(part => `${part.tagName} ${part.id} ${part.className}`).slice(0, 4));
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const node = walker.currentNode.parentElement, style = getComputedStyle(node), size = parseFloat(style.fontSize);
@@ -41,8 +37,7 @@ FAULTS = """(() => {
     const what = walker.currentNode.data.trim().slice(0, 40);
     if (size < (node.classList.contains('gridcell') ? 11 : 12)) faults.push(`type of ${style.fontSize}: ${what}`);
     if (rgb(style.color)[3] === 0) continue;
-    const [a, b] = [light(rgb(style.color)), light(back(node))].sort((x, y) => y - x);
-    if ((a + .05) / (b + .05) < 4.5) faults.push(`contrast ${((a + .05) / (b + .05)).toFixed(2)}: ${what}`);
+    if (contrast(node) < 4.5) faults.push(`contrast ${contrast(node).toFixed(2)}: ${what}`);
   }
   for (const field of document.querySelectorAll('input, textarea, button, progress, [role=gridcell], [role=grid]')) {
     const name = field.getAttribute('aria-label') || field.getAttribute('aria-labelledby') || field.textContent.trim()
@@ -55,6 +50,7 @@ FAULTS = """(() => {
   if (document.querySelectorAll('[role=grid] [tabindex="0"]').length > 1) faults.push('the grid has two places for the tab key');
   return [...new Set(faults)];
 })()"""
+)
 
 
 @contextmanager
@@ -89,44 +85,22 @@ def tiny_models(folder: Path) -> list[str]:
     return ["--recipient", str(folder / "base"), "--donor", f"sft={folder / 'sft'}"]
 
 
-class Person:
-    """Somebody at a tab: looks, types, clicks, presses keys."""
+class Person(Tab):
+    """Somebody at a tab of the explorer: looks, types, clicks, drags, presses keys."""
 
-    def __init__(self, browser: Browser, width: int, dark: bool):
-        self.browser, self.width = browser, width
-        browser.events.clear()
-        self.target = browser.call("Target.createTarget", url="about:blank")["targetId"]
-        self.session = browser.call("Target.attachToTarget", targetId=self.target, flatten=True)["sessionId"]
-        for domain in ("Page", "Network", "Runtime", "Log"):
-            self.call(f"{domain}.enable")
-        self.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=900,
-            deviceScaleFactor=1,
-            mobile=width < 500,
-        )
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[scheme])
-
-    def call(self, method: str, **params: Any) -> Any:
-        return self.browser.call(method, self.session, **params)
-
-    def see(self, expression: str) -> Any:
-        """What an expression is on the page."""
-        told = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        if "exceptionDetails" in told:
-            sys.exit(f"{expression}: {told['exceptionDetails']}")
-        return told["result"].get("value")
+    def __init__(self, browser: Browser, address: str, width: int, dark: bool):
+        super().__init__(browser, address, width, dark=dark, offline=False)
 
     def wait(self, expression: str) -> None:
         """Until an expression is true; asked at every frame, on the page."""
-        done = self.see(
+        done = self.value(
             f"new Promise(done => {{ const end = performance.now() + {1000 * SECONDS}; const look = () => "
             f"({expression}) ? done(true) : performance.now() > end ? done(false) : requestAnimationFrame(look); look(); }})"
         )
         if not done:
-            sys.exit(f"in vain waited for: {expression}; the page says {self.see('document.body.innerText')}")
+            sys.exit(
+                f"in vain waited for: {expression}; the page says {self.value('document.body.innerText')}"
+            )
 
     def go(self, address: str) -> None:
         self.call("Page.navigate", url="about:blank")
@@ -134,7 +108,7 @@ class Person:
         self.wait("document.readyState === 'complete' && document.querySelector('#brushes button')")
 
     def middle(self, selector: str) -> dict[str, float]:
-        place = self.see(
+        place = self.value(
             f"(() => {{ const node = document.querySelector({json.dumps(selector)}); node.scrollIntoView({{block: 'center'}}); "
             "const box = node.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; })()"
         )
@@ -153,46 +127,16 @@ class Person:
 
     def type(self, selector: str, text: str) -> None:
         """In place of what is in a field."""
-        self.see(
+        self.value(
             f"(() => {{ const node = document.querySelector({json.dumps(selector)}); node.focus(); node.select(); }})()"
         )
         self.call("Input.insertText", text=text)
 
-    def press(self, *keys: str, shift: bool = False) -> None:
-        for key in keys:
-            named = {"key": key, "code": "Space" if key == " " else key, "modifiers": 8 if shift else 0}
-            text = {" ": " ", "Enter": "\r"}.get(key)
-            self.call("Input.dispatchKeyEvent", type="keyDown", **named, **({"text": text} if text else {}))
-            self.call("Input.dispatchKeyEvent", type="keyUp", **named)
-
-    def shot(self, path: Path | None) -> None:
-        """A picture of the whole page."""
-        if path is None:
-            return
-        self.see("window.scrollTo(0, 0)")
-        height = self.call("Page.getLayoutMetrics")["cssContentSize"]["height"]
-        clip = {"x": 0, "y": 0, "width": self.width, "height": height, "scale": 1}
-        data = self.call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)["data"]
-        path.write_bytes(base64.b64decode(data))
-
-    def complaints(self, address: str) -> list[str]:
-        """What the browser itself complained about, and every request to somewhere else."""
-        found, own = [], address.partition("#")[0]
-        for event in self.browser.events:
-            params = event.get("params", {})
-            if event.get("method") == "Network.requestWillBeSent":
-                url = params["request"]["url"]
-                if not url.startswith((own, "data:", "blob:", "about:")):
-                    found.append(f"it asks for {url[:100]}")
-            elif event.get("method") == "Runtime.exceptionThrown":
-                found.append(
-                    f"exception: {params['exceptionDetails'].get('exception', {}).get('description')}"
-                )
-            elif event.get("method") in ("Log.entryAdded", "Runtime.consoleAPICalled"):
-                told = json.dumps(params)
-                if "422" not in told:  # the wrong notation that is typed on purpose
-                    found.append(f"console: {told[:300]}")
-        return found
+    def picture(self, path: Path | None) -> None:
+        """The whole page from its top, where a path is given."""
+        if path is not None:
+            self.value("window.scrollTo(0, 0)")
+            self.shot(path, whole=True)
 
 
 def cell(row: int, token: int) -> str:
@@ -212,16 +156,16 @@ def use(
     faults: list[str] = []
 
     def claim(what: str, expression: str, expected: Any = True) -> None:
-        if (seen := person.see(expression)) != expected:
+        if (seen := person.value(expression)) != expected:
             faults.append(f"{what}: {seen!r}, not {expected!r}")
 
     person.go(address)
-    faults += person.see(FAULTS)
+    faults += person.value(FAULTS)
     # The question is typed, and the entity marked by selecting it.
     person.type("#prompt", prompt)
     person.type("#target", target)
     start = prompt.index(entity)
-    person.see(
+    person.value(
         "document.querySelector('#prompt').focus(), "
         f"document.querySelector('#prompt').setSelectionRange({start}, {start + len(entity)})"
     )
@@ -236,13 +180,13 @@ def use(
     person.click(cell(3, 2))
     person.wait(f"{SCHEME} !== 'PRE'")
     claim("a click on a cell lights it", "document.querySelectorAll('.gridcell.lit').length", 1)
-    rows = person.see("document.querySelectorAll('.rowheader').length")
+    rows = person.value("document.querySelectorAll('.rowheader').length")
     claim("its notation is written", SCHEME, f"T2[{rows - 4}]")
     claim(
         "the address has it", "new URLSearchParams(location.hash.slice(1)).get('scheme')", f"T2[{rows - 4}]"
     )
     # The same by keys: up one and right one, a block of four, and space.
-    person.see(f"document.querySelector({json.dumps(cell(3, 2))}).focus()")
+    person.value(f"document.querySelector({json.dumps(cell(3, 2))}).focus()")
     person.press("ArrowRight")
     person.press("ArrowRight", "ArrowUp", shift=True)
     person.press(" ")
@@ -250,7 +194,7 @@ def use(
     claim("the focus is seen", "getComputedStyle(document.activeElement).outlineStyle !== 'none'")
     claim("the focus is kept", "document.activeElement.getAttribute('role')", "gridcell")
     # Back is undo.
-    person.see("history.back()")
+    person.value("history.back()")
     person.wait("document.querySelectorAll('.gridcell.lit').length === 1")
     # A scheme, typed; the cells follow.
     person.type("#scheme", "FE+LT")
@@ -262,14 +206,14 @@ def use(
         "document.querySelectorAll('.gridcell.lit').length % document.querySelectorAll('.line:not(.head)').length",
         0,
     )
-    faults += person.see(FAULTS)
-    person.shot(picture("graft"))
+    faults += person.value(FAULTS)
+    person.picture(picture("graft"))
     # A mistake is told, and the answer stays.
     person.type("#scheme", "FE+NOBODY")
     person.press("Enter")
     person.wait("!document.querySelector('#error').hidden")
     claim("the mistake is named", "document.querySelector('#error').textContent.includes('NOBODY')")
-    faults += person.see(FAULTS)
+    faults += person.value(FAULTS)
     # A brush, a column, a row, a dragged block.
     person.click("#quick button")
     person.wait(f"{STILL} && {SCHEME} === 'PRE'")
@@ -296,10 +240,10 @@ def use(
         "every cell has its number",
         "[...document.querySelectorAll('.gridcell')].every(box => box.textContent !== '')",
     )
-    faults += person.see(FAULTS)
-    person.shot(picture("map"))
+    faults += person.value(FAULTS)
+    person.picture(picture("map"))
     # A link shows the same in a fresh tab.
-    link = person.see("location.href")
+    link = person.value("location.href")
     person.go(link)
     person.wait(f"{STILL} && {SCHEME} === 'FE' && document.querySelector('.mapped')")
     person.wait("document.querySelector('#progress').hidden")
@@ -308,7 +252,7 @@ def use(
         "[...document.querySelectorAll('.gridcell')].every(box => box.textContent !== '')",
     )
     claim("the link's target", "document.querySelector('#target').value", target)
-    return faults + person.complaints(address)
+    return faults + person.complaints("422")  # the wrong notation that is typed on purpose
 
 
 def main() -> None:
@@ -339,9 +283,9 @@ def main() -> None:
                         def picture(what: str, look: str = look) -> Path | None:
                             return args.shots / f"{look}_{what}.png" if args.shots else None
 
-                        person = Person(browser, width, dark)
+                        person = Person(browser, address, width, dark)
                         faults += [f"{look}: {fault}" for fault in use(person, address, texts, picture)]
-                        browser.call("Target.closeTarget", targetId=person.target)
+                        person.close()
             finally:
                 browser.process.terminate()
                 browser.process.wait(60)

@@ -10,12 +10,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from chromium import Browser, Tab
+from chromium import CONTRAST, Browser, Tab
 
 WIDTHS = {"desk": 1200, "phone": 390, "small_phone": 360}  # CSS pixels
 SECONDS = 60
 # What is wrong with the page as it stands, as a list of strings.
-FAULTS = """(() => {
+FAULTS = (
+    f"""(() => {{{CONTRAST}"""
+    + """
   const faults = [];
   const folded = [...document.querySelectorAll('details')].filter(part => !part.open);
   for (const part of folded) part.open = true;
@@ -28,23 +30,16 @@ FAULTS = """(() => {
   for (const image of document.images) {
     if (!image.complete || image.naturalWidth === 0) faults.push(`image without a picture: ${image.alt}`);
   }
-  const rgb = text => text.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map(c => c / 255).map(c => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4)
-    .reduce((sum, c, i) => sum + c * [.2126, .7152, .0722][i], 0);
-  const back = node => { for (; node; node = node.parentElement) {
-    const colour = rgb(getComputedStyle(node).backgroundColor);
-    if (colour.length === 3 || colour[3] > 0) return colour;
-  } return [255, 255, 255]; };
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   let seen = 0;
   while (walker.nextNode()) {
     const node = walker.currentNode.parentElement;
     if (!walker.currentNode.data.trim() || !node.getClientRects().length) continue;
     seen += 1;
-    const style = getComputedStyle(node), [a, b] = [light(rgb(style.color)), light(back(node))].sort((x, y) => y - x);
+    const style = getComputedStyle(node);
     const what = walker.currentNode.data.trim().slice(0, 40);
     if (parseFloat(style.fontSize) < 12) faults.push(`type of ${style.fontSize}: ${what}`);
-    if ((a + .05) / (b + .05) < 4.5) faults.push(`contrast ${((a + .05) / (b + .05)).toFixed(2)}: ${what}`);
+    if (contrast(node) < 4.5) faults.push(`contrast ${contrast(node).toFixed(2)}: ${what}`);
   }
   if (seen < 100) faults.push(`only ${seen} pieces of text are seen`);
   const small = [...document.querySelectorAll('a.sign')].filter(sign => sign.getBoundingClientRect().height < 24
@@ -53,6 +48,7 @@ FAULTS = """(() => {
   for (const part of folded) part.open = false;
   return [...new Set(faults)];
 })()"""
+)
 # On a phone window.innerWidth grows with a page that is too wide, and clientWidth does not.
 SIDEWAYS = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 # The sign that is tried: one in the middle of the matrix. What its numbers must say: the claim, the model, and the estimate.
@@ -146,7 +142,7 @@ def try_contents(tab: Tab) -> list[str]:
 
 def without_scripts(browser: Browser, page: Path) -> list[str]:
     """Where scripts are off, a click on a sign leads to its numbers, opened."""
-    tab = Tab(browser, page, WIDTHS["desk"], scripts=False)
+    tab = Tab(browser, page.as_uri(), WIDTHS["desk"], scripts=False)
     tab.call("Emulation.setScriptExecutionDisabled", value=True)
     faults = ["a script ran"] * tab.value("document.documentElement.classList.contains('js')")
     tab.value(f"{SIGN.format(at=7)}.classList.add('tried')")
@@ -165,7 +161,7 @@ def without_scripts(browser: Browser, page: Path) -> list[str]:
 
 def printed(browser: Browser, page: Path, shot: Path | None) -> list[str]:
     """On paper nothing is cut off, nothing sticks to the page, it is light, and what is folded opens, but for single parts."""
-    tab = Tab(browser, page, 680, dark=True)  # A4 with 15 mm around
+    tab = Tab(browser, page.as_uri(), 680, dark=True)  # A4 with 15 mm around
     tab.call("Emulation.setEmulatedMedia", media="print")
     tab.settle()
     faults = ["it is cut off at the right"] * tab.value(SIDEWAYS)
@@ -187,7 +183,7 @@ def printed(browser: Browser, page: Path, shot: Path | None) -> list[str]:
 
 def visit(browser: Browser, page: Path, width: int, dark: bool, shots: Path | None) -> list[str]:
     """Open the page in a window of this width and use it; everything that is wrong with it."""
-    tab = Tab(browser, page, width, dark=dark)
+    tab = Tab(browser, page.as_uri(), width, dark=dark)
     look = f"{width}{'_dark' if dark else ''}"
     names = {name: shots / f"{look}_{name}.png" if shots else None for name in ("page", "numbers", "figure")}
     if names["page"]:

@@ -15,7 +15,26 @@ from pathlib import Path
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-KEYS = {"Enter": (13, "\r"), "Escape": (27, ""), "ArrowRight": (39, ""), "ArrowDown": (40, "")}
+KEYS = {  # number, text
+    **{"Enter": (13, "\r"), "Escape": (27, ""), " ": (32, " ")},
+    **{"ArrowUp": (38, ""), "ArrowRight": (39, ""), "ArrowDown": (40, "")},
+}
+
+
+# For a page's script: how well text is told from what lies behind it (1 to 21).
+CONTRAST = """
+  const rgb = text => text.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(c => c / 255).map(c => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4)
+    .reduce((sum, c, i) => sum + c * [.2126, .7152, .0722][i], 0);
+  const back = node => { for (; node; node = node.parentElement) {
+    const colour = rgb(getComputedStyle(node).backgroundColor);
+    if (colour.length === 3 || colour[3] > 0) return colour;
+  } return [255, 255, 255]; };
+  const contrast = node => {
+    const [a, b] = [light(rgb(getComputedStyle(node).color)), light(back(node))].sort((x, y) => y - x);
+    return (a + .05) / (b + .05);
+  };
+"""
 
 
 def find_chromium() -> str:
@@ -86,10 +105,19 @@ class Browser:
 
 
 class Tab:
-    """One page in a window of a width, used as a person does: with a mouse and keys. It is offline."""
+    """One page in a window of a width, used as a person does: with a mouse and keys. offline: it reaches no server."""
 
-    def __init__(self, browser: Browser, page: Path, width: int, *, dark: bool = False, scripts: bool = True):
-        self.browser, self.page = browser, page
+    def __init__(
+        self,
+        browser: Browser,
+        address: str,
+        width: int,
+        *,
+        dark: bool = False,
+        scripts: bool = True,
+        offline: bool = True,
+    ):
+        self.browser, self.own, self.width = browser, address.partition("#")[0], width
         browser.events.clear()
         self._target = browser.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = browser.call("Target.attachToTarget", targetId=self._target, flatten=True)[
@@ -98,13 +126,14 @@ class Tab:
         for domain in ("Page", "Network", "Runtime", "Log"):
             self.call(f"{domain}.enable")
         none = {"latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
-        self.call("Network.emulateNetworkConditions", offline=True, **none)
+        if offline:
+            self.call("Network.emulateNetworkConditions", offline=True, **none)
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
         self.call("Emulation.setDeviceMetricsOverride", **size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.call("Emulation.setScriptExecutionDisabled", value=not scripts)
-        self.call("Page.navigate", url=page.as_uri())
+        self.call("Page.navigate", url=address)
         browser.wait_for("Page.loadEventFired")
 
     def call(self, method: str, **params: Any) -> Any:
@@ -135,11 +164,13 @@ class Tab:
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
         self.settle()
 
-    def press(self, key: str) -> None:
-        code, text = KEYS[key]
-        more = {"key": key, "code": key, "windowsVirtualKeyCode": code}
-        self.call("Input.dispatchKeyEvent", type="keyDown", **more, **({"text": text} if text else {}))
-        self.call("Input.dispatchKeyEvent", type="keyUp", **more)
+    def press(self, *keys: str, shift: bool = False) -> None:
+        for key in keys:
+            number, text = KEYS[key]
+            more = {"key": key, "code": "Space" if key == " " else key, "windowsVirtualKeyCode": number}
+            more["modifiers"] = 8 if shift else 0
+            self.call("Input.dispatchKeyEvent", type="keyDown", **more, **({"text": text} if text else {}))
+            self.call("Input.dispatchKeyEvent", type="keyUp", **more)
         self.settle()
 
     def shot(self, path: Path, whole: bool = False) -> None:
@@ -161,19 +192,24 @@ class Tab:
         }
         path.write_bytes(base64.b64decode(self.call("Page.printToPDF", **paper)["data"]))
 
-    def complaints(self) -> list[str]:
-        """What the page asked for from outside, its exceptions, and what the console said."""
+    def complaints(self, expected: str | None = None) -> list[str]:
+        """What the page asked for from outside, its exceptions, and what the console said but for lines with `expected`."""
         faults = []
         for event in self.browser.events:
             params = event.get("params", {})
             if event.get("method") == "Network.requestWillBeSent":
                 url = params["request"]["url"]
-                if not url.startswith("data:") and url.partition("#")[0] != self.page.as_uri():
+                if not url.startswith((self.own, "data:", "blob:", "about:")):
                     faults.append(f"it asks for {url[:100]}")
             elif event.get("method") == "Runtime.exceptionThrown":
-                faults.append(f"exception: {params['exceptionDetails']['text']}")
+                thrown = params["exceptionDetails"]
+                faults.append(
+                    f"exception: {thrown.get('exception', {}).get('description') or thrown['text']}"
+                )
             elif event.get("method") in ("Log.entryAdded", "Runtime.consoleAPICalled"):
-                faults.append(f"console: {json.dumps(params)[:200]}")
+                told = json.dumps(params)
+                if expected is None or expected not in told:
+                    faults.append(f"console: {told[:300]}")
         return faults
 
     def close(self) -> None:
