@@ -10,6 +10,12 @@ import pandas as pd
 from stages.analysis.metrics import ANSWERED
 
 QUESTIONS = ("headline", "qa")
+# All of the study's: those of one finetuned model, and those made of several or asked otherwise.
+RECIPES = ("fmfa", "fmra", "rmra_shuffled", "gentle", "lora")
+SETUPS = (
+    *("reversal", "hybrid", "maps", "patching", "pretraining", "half_known"),
+    *("other_facts", "collateral", "strength", "static", "knock_out"),
+)
 PROMPTS = (*QUESTIONS, "movie_title", "long")
 POSITIONS = ("PRE", "SFT", "FE", "LT", "FE+LT", "(FE+LT)^C", "FE^C", "LT^C")
 TITLE = (

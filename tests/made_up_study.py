@@ -8,7 +8,7 @@ from pathlib import Path
 from struct import pack
 
 import pandas as pd
-from made_up import COLLATERAL, NECESSITY, OTHERS, cells
+from made_up import COLLATERAL, NECESSITY, OTHERS, RECIPES, SETUPS, cells
 from ruamel.yaml import YAML
 
 from stages.analysis.metrics import ANSWERED
@@ -107,9 +107,9 @@ FIGURES = {
 STUDY = {
     "models": ["tiny-gpt2", "tiny-pythia", "tiny-llama", "tiny-gemma"],
     "seeds": [0],
-    "recipes": ["fmfa", "fmra", "rmra_shuffled", "gentle", "lora"],
+    "recipes": [*RECIPES],
     "parts": [],
-    "setups": ["reversal", "hybrid", "maps", "patching", "pretraining", "half_known", "other_facts", "collateral", *MIXED],
+    "setups": [*SETUPS],
     "own": ["own"],
     "repeats": {"models": ["tiny-gpt2"], "seeds": [1], "recipes": ["fmra"]},
     "new_form": {"models": ["tiny-gpt2-new", "tiny-gemma-new"], "recipes": ["fmra"], "parts": [], "setups": ["hybrid", "maps"]},

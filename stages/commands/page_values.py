@@ -1,25 +1,34 @@
-"""What the pages say in numbers, by the name of its place: each a function of the committed results."""
+"""What the pages say in numbers and tables, by the name of its place: each a function of the committed results."""
 
 import ast
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pandas as pd
 
 from stages.analysis.claims import Claim, read_claims
+from stages.commands.page_numbers import (
+    EMPTY,
+    Results,
+    estimates,
+    known,
+    name_unseen,
+    new_form,
+    of_setup,
+    pathways,
+    run_time,
+    spread,
+    task_attention,
+)
 from stages.plotting.results import read_published
-from stages.reporting.phrases import listed, number
+from stages.reporting.phrases import listed
 from stages.reporting.tables import scheme_table
 from stages.reporting.words import MARKERS as WORDS
-from stages.study.params import read_yaml
 from weightgraft.engine.families import FAMILIES
-from weightgraft.errors import UserError
 
 SHOWN = {name: name for name in ("PRE", "SFT", "FE", "LT", "FE+LT", "(FE+LT)^C")}
-BOTH, LOGITS = ("headline", "qa"), "recovered_logit_difference"
 REST_SFT = "(FE+LT)^C | SFT unembed"
-EMPTY = "not yet measured"
 EACH = "ms per prompt and scheme"
 BENCH = {  # row -> (experiment, quantity, unit) in results/bench
     f"token by token, with a copy of the model for every token: {EACH}": ("eight position schemes", "token_by_token", EACH),
@@ -32,33 +41,6 @@ BENCH = {  # row -> (experiment, quantity, unit) in results/bench
     "memory of a rank-16 LoRA donor on every linear layer, beside the recipient's own": (
         "memory", "rank-16 LoRA donor on every linear layer", "% of the recipient"),
 }  # fmt: skip
-
-
-class Results(NamedTuple):
-    """The committed results. tiny, real: summaries of the setup fmra of the models trained here, and of really pretrained
-    ones (empty where `make real` has not been run)."""
-
-    root: Path
-    params: dict[str, Any]
-    tiny: pd.DataFrame
-    real: pd.DataFrame
-
-
-def read_results(root: Path) -> Results:
-    """Everything that the values are made of, but for what only one of them reads.
-
-    Raises:
-        UserError: there are no summaries.
-    """
-    params = read_yaml(root / "params.yaml")
-    tiny, real = (
-        [pd.read_csv(path) for path in sorted((root / folder).glob("*/fmra.csv"))]
-        for folder in ("results/summary", "results/real/summary")
-    )
-    if not tiny:
-        raise UserError(f"{root / 'results/summary'}: no summaries; run the study first")
-    found = pd.concat(real, ignore_index=True) if real else tiny[0].iloc[:0]
-    return Results(root, params, pd.concat(tiny, ignore_index=True), found)
 
 
 def results_table(results: Results) -> str:
@@ -86,92 +68,6 @@ def results_table(results: Results) -> str:
     return "\n".join(lines)
 
 
-def estimates(
-    frame: pd.DataFrame,
-    scheme: str,
-    *,
-    models: Sequence[str] | None = None,
-    prompts: Sequence[str] = BOTH,
-    experiment: str = "positions",
-    metric: str = "recovered_logprob",
-) -> pd.Series:
-    """The estimates of one scheme, over models, seeds and prompts."""
-    rows = frame[
-        (frame["scheme"] == scheme)
-        & (frame["experiment"] == experiment)
-        & (frame["metric"] == metric)
-        & (frame["direction"] == "ab")
-        & frame["prompt"].isin(prompts)
-    ]
-    return rows.loc[rows["model"].isin(models) if models is not None else slice(None), "estimate"]
-
-
-def spread(found: pd.Series) -> str:
-    """0.53 to 0.74; one number where the two ends read alike."""
-    if found.empty:
-        return EMPTY
-    return " to ".join(dict.fromkeys([number(found.min()), number(found.max())]))
-
-
-def largest(found: pd.Series) -> str:
-    return number(found.max()) if len(found) else EMPTY
-
-
-def known(results: Results) -> pd.DataFrame:
-    """The tiny models whose bases know the form of the question."""
-    return results.tiny[results.tiny["model"].isin(results.params["study"]["models"])]
-
-
-def new_form(results: Results, scheme: str) -> str:
-    """On qa, in the models whose bases have never read the form of that question."""
-    return listed(
-        [
-            f"{spread(estimates(results.tiny, scheme, models=[model], prompts=['qa']))} in {model}"
-            for model in results.params["study"]["new_form"]["models"]
-        ]
-    )
-
-
-def of_setup(
-    results: Results,
-    setup: str,
-    experiment: str,
-    scheme: str,
-    real: bool = False,
-    metric: str = "recovered_logprob",
-) -> pd.Series:
-    """The estimates of one scheme over the models of the study, or the really pretrained ones, of another setup than fmra."""
-    files = [
-        results.root / f"results/summary/{model}-{seed}/{setup}.csv"
-        for model in results.params["study"]["models"]
-        for seed in results.params["study"]["seeds"]
-    ]
-    if real:
-        files = sorted((results.root / "results/real/summary").glob(f"*/{setup}.csv"))
-    frames = [pd.read_csv(file) for file in files]
-    frame = pd.concat(frames, ignore_index=True) if frames else results.tiny.iloc[:0]
-    return estimates(frame, scheme, experiment=experiment, metric=metric).reset_index(drop=True)
-
-
-def task_attention(results: Results, real: bool = False) -> str:
-    """What the task model's attention at FE adds (E4), in each model and on each question."""
-    with_it, without = (of_setup(results, "hybrid", "hybrid", name, real) for name in ("FE ATTN", "NO FE"))
-    return spread(with_it - without)
-
-
-def name_unseen(results: Results, real: bool = False) -> str:
-    """The logit difference that FE recovers where attention from LT to FE is cut in all layers."""
-    return spread(of_setup(results, "knock_out", "knock_out", "FE | cut all", real, LOGITS))
-
-
-def run_time(results: Results, of: str) -> str:
-    """Minutes of the last whole `make repro`: of all cores together (cpu), or on the clock (wall)."""
-    table = pd.read_csv(results.root / "results/run_time.csv")
-    used = table.loc[table["kind"] != "idle cores", "cpu_seconds"].sum()
-    seconds = used if of == "cpu" else table["wall_seconds"].iloc[0]
-    return str(int(seconds / 60 + 0.5))
-
-
 def claims(results: Results) -> list[Claim]:
     return read_claims(results.root / "data/claims.yaml").claims
 
@@ -196,16 +92,29 @@ def counts(results: Results) -> str:
 
 
 def beyond_table(results: Results) -> str:
-    """The claims that are neither the paper's nor controls: what is compared, and how many models' verdicts are of each kind."""
-    files = sorted((results.root / "results/verdicts").glob("*.csv"))
-    table = pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
-    table = table[table["prompt"] == "all"]
-    lines = ["| claim | what is compared | verdicts |", "| --- | --- | --- |"]
+    """The claims that are neither the paper's nor controls: what is compared, and the verdicts: how many of each kind of the tiny
+    models, and of each really pretrained one."""
+    of = {
+        kind: [pd.read_csv(file) for file in sorted((results.root / folder).glob("*.csv"))]
+        for kind, folder in (("tiny", "results/verdicts"), ("real", "results/real/verdicts"))
+    }
+    lines = ["| claim | what is compared | tiny models | really pretrained |", "| --- | --- | --- | --- |"]
     for claim in claims(results):
         if not claim.id.startswith(("C", "K")):
-            found = table.loc[table["claim"] == claim.id, "verdict"].value_counts()
-            told = ", ".join(f"{count} {verdict}" for verdict, count in found.items()) or EMPTY
-            lines.append(f"| [{claim.id}](claims.md#{claim.id}) {claim.text} | {claim.comparison} | {told} |")
+            cells = []
+            for kind, tables in of.items():
+                found = [
+                    (row.model, row.verdict)
+                    for table in tables
+                    for row in table[(table["claim"] == claim.id) & (table["prompt"] == "all")].itertuples()
+                ]
+                counted = Counter(verdict for _, verdict in found)
+                told = [f"{number} {verdict}" for verdict, number in counted.most_common()]
+                told = [f"{model}: {verdict}" for model, verdict in found] if kind == "real" else told
+                cells.append(", ".join(told) or EMPTY)
+            lines.append(
+                f"| [{claim.id}](claims.md#{claim.id}) {claim.text} | {claim.comparison} | {' | '.join(cells)} |"
+            )
     return "\n".join(lines)
 
 
@@ -238,23 +147,6 @@ def modules(results: Results, package: str) -> str:
         for folder, rows in sorted(folders.items())
     )
     return "\n\n".join(tables)
-
-
-def by_layers(frame: pd.DataFrame, scheme: str) -> str:
-    """What a scheme recovers where embedding, final norm and unembedding are left to PRE."""
-    return spread(estimates(frame, f"{scheme} | layers", experiment="layers_only"))
-
-
-def pathways(prefix: str, models: Callable[[Results], pd.DataFrame]) -> dict[str, Callable[[Results], str]]:
-    """What both places, each of them, and all others recover in some models."""
-    return {
-        f"{prefix}r_both": lambda results: spread(estimates(models(results), "FE+LT")),
-        f"{prefix}r_rest": lambda results: largest(estimates(models(results), "(FE+LT)^C")),
-        f"{prefix}r_fe": lambda results: spread(estimates(models(results), "FE")),
-        f"{prefix}r_lt": lambda results: spread(estimates(models(results), "LT")),
-        f"{prefix}r_both_layers": lambda results: by_layers(models(results), "FE+LT"),
-        f"{prefix}r_all_layers": lambda results: by_layers(models(results), "all"),
-    }
 
 
 def told(results: Results) -> tuple[str, str]:

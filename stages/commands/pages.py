@@ -9,7 +9,8 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from stages.commands.page_values import Results, read_results, values
+from stages.commands.page_numbers import Results, read_results
+from stages.commands.page_values import values
 from weightgraft.errors import UserError, run_main
 
 MARK = re.compile(r"<!-- (/?)([a-z0-9_]+) -->")

@@ -21,6 +21,7 @@ from stages.plotting.layout import (
     value_axis,
     variant_entries,
 )
+from stages.plotting.needs import QUESTIONS
 from stages.plotting.panels import bars, say_n
 from stages.plotting.results import Material, bars_of, panel_of
 from stages.plotting.shown import (
@@ -33,7 +34,6 @@ from stages.plotting.shown import (
 )
 from stages.plotting.style import INTERVAL
 
-QUESTIONS = ("headline", "qa")
 COLLATERAL_WORDS = {
     "mean_logprob": "known answer:\nlog-probability (nats)",
     "mean_watched_mass": "new co-stars' first\ntokens: probability",

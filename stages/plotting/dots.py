@@ -22,6 +22,7 @@ from stages.plotting.layout import (
     value_axis,
     without_references,
 )
+from stages.plotting.needs import QUESTIONS
 from stages.plotting.panels import bars, dot, dots, say_n, undefined
 from stages.plotting.results import Material, bars_of, panel_of, published_of
 from stages.plotting.shown import POSITION_SCHEMES, PROMPTS
@@ -31,7 +32,6 @@ from weightgraft.style import SMALLEST_TYPE
 PARAPHRASE_SCHEMES = ("SFT", "FE", "LT", "FE+LT", "(FE+LT)^C")
 SPLITS = {"seen": "seen paraphrases", "held_out": "held-out paraphrases"}
 FAMILY_SCHEMES = ("FE", "LT", "FE+LT", "(FE+LT)^C")
-QUESTIONS = ("headline", "qa")
 PATCHED = ("FE", "LT", "FE+LT")
 FEW = 8  # layers whose numbers fit below a panel
 METRICS_PAGE = (

@@ -48,8 +48,10 @@ def picture(path: Path) -> dict[str, Any]:
 
 def title_of(name: str) -> str:
     """Figure 2 (log-probability); Figure "layers only"."""
-    numeral, rest = re.fullmatch(r"figure(\d*)_?(.*)", name).groups()  # type: ignore[union-attr]
-    rest = rest.replace("_", " ").replace("logprob", "log-probability")
+    name = name.removeprefix("figure")
+    rest = name.lstrip("0123456789")
+    numeral = name.removesuffix(rest)
+    rest = rest.replace("_", " ").strip().replace("logprob", "log-probability")
     return f"Figure {numeral}{f' ({rest})' * bool(rest)}" if numeral else f'Figure "{rest}"'
 
 

@@ -7,16 +7,8 @@ import pandas as pd
 import pytest
 from closure import ROOT
 
-from stages.commands.page_values import (
-    Results,
-    estimates,
-    largest,
-    modules,
-    read_results,
-    results_table,
-    spread,
-    values,
-)
+from stages.commands.page_numbers import Results, estimates, largest, read_results, spread
+from stages.commands.page_values import beyond_table, modules, results_table, values
 from stages.commands.pages import filled, main, pages_of
 from weightgraft.errors import UserError, run_main
 
@@ -133,3 +125,17 @@ def test_make_pages_writes_what_has_changed_and_says_so(tmp_path, monkeypatch, c
         run_main(main)
         assert told in capsys.readouterr().out
         assert (tmp_path / "README.md").read_text() == "of <!-- facts -->100<!-- /facts --> facts\n"
+
+
+def test_claims_beyond_the_paper_have_the_verdicts_of_tiny_and_of_really_pretrained_models(results):
+    rows = {line.split("]")[0].strip("| ["): line.split(" | ") for line in beyond_table(results).splitlines()}
+    for claim in ("N1", "O1"):
+        *_, tiny, real = rows[claim]
+        verdicts = {
+            path.stem: pd.read_csv(path).query("prompt == 'all' and claim == @claim")["verdict"].tolist()
+            for path in (ROOT / "results").glob("**/verdicts/*.csv")
+        }
+        pretrained = {name: found for name, found in verdicts.items() if name.startswith("smollm2")}
+        others = [verdict for name, found in verdicts.items() if name not in pretrained for verdict in found]
+        assert {told for told in tiny.split(", ")} == {f"{others.count(word)} {word}" for word in others}
+        assert real.strip(" |") == "smollm2-135m: " + pretrained["smollm2-135m-0"][0]

@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib
 import pandas as pd
 import pytest
-from made_up import METRICS, made_up_summary
+from made_up import METRICS, RECIPES, SETUPS, made_up_summary
 
 from stages.plotting.figures import draw
 from stages.plotting.results import read_published
@@ -41,22 +41,8 @@ def study() -> dict:
     return {
         "models": MODELS,
         "seeds": [0],
-        "recipes": ["fmfa", "fmra", "rmra_shuffled", "gentle", "lora"],
-        "setups": [
-            *(
-                "reversal",
-                "hybrid",
-                "maps",
-                "patching",
-                "pretraining",
-                "half_known",
-                "other_facts",
-                "collateral",
-                "strength",
-                "static",
-                "knock_out",
-            ),
-        ],
+        "recipes": [*RECIPES],
+        "setups": [*SETUPS],
         "own": ["own"],
         "repeats": {"models": ["tiny-gpt2"], "seeds": [1], "recipes": ["fmra"]},
         "new_form": {

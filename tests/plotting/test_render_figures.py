@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from made_up import RECIPES, SETUPS
 from pictures import lightness, smallest_difference
 
 from stages.plotting.style import TINTS, tinted
@@ -64,20 +65,8 @@ def test_a_quick_run_draws_what_its_one_recipe_shows(run_stage, capsys):
 
 def test_all_figures_are_drawn_and_are_the_same_bytes_in_two_runs(run_stage, section):
     everything = {
-        "recipes": ("fmfa", "fmra", "rmra_shuffled", "gentle", "lora"),
-        "setups": (
-            "reversal",
-            "hybrid",
-            "maps",
-            "patching",
-            "pretraining",
-            "half_known",
-            "other_facts",
-            "collateral",
-            "strength",
-            "static",
-            "knock_out",
-        ),
+        "recipes": RECIPES,
+        "setups": SETUPS,
         "own": ("own",),
         "new": ("tiny-gpt2-new",),
     }
