@@ -44,11 +44,12 @@ world: check  ## do the verdicts stand in another world? SEED=1: the study again
 families: check  ## from tiny-gpt2 to tiny-llama in small steps: five more models, in .families/
 	python -m stages.commands.families
 
+# Types take a minute of one core: beside the tests.
 test: $(READY)  ## formatting, lint, types and tests
 	ruff format --check weightgraft stages tests examples
 	ruff check weightgraft stages tests examples
-	mypy
-	OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests
+	mypy & OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests; \
+	tested=$$?; wait $$! && exit $$tested
 
 figures: check  ## redraw the figures and the report from the committed summaries, without training
 	dvc repro --single-item check_params
@@ -84,8 +85,9 @@ lock:  ## requirements.lock with the newest versions that the pins allow
 	grep -ivE '^(nvidia|cuda|triton)' .lock/all | sed 's/^torch==\([0-9.]*\).*/torch==\1/' > .lock/lock
 	mv .lock/lock requirements.lock && rm -rf .lock
 
+# Not compiled: that takes as long as the rest, and Python compiles what it imports.
 $(READY): pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ": make PYTHON=python3.x" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --constraint requirements.lock --editable '.[study,gguf,explore,notebook,test]'
+	.venv/bin/python -m pip install --quiet --no-compile --constraint requirements.lock --editable '.[study,gguf,explore,notebook,test]'
 	touch $@

@@ -22,7 +22,7 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-LONGEST = ("test_pipeline.py", "test_make_repro.py")
+LONGEST = ("test_pipeline.py",)
 
 
 def pytest_collection_modifyitems(items):

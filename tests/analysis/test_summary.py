@@ -189,15 +189,15 @@ def test_where_sft_equals_pre_the_fraction_is_undefined_and_all_else_stays(make_
     assert headline_metrics(summary)["qa"]["FE recovered_logprob"] is None
 
 
-@pytest.mark.parametrize("metric", [name for name in METRICS if name != "mean_watched_mass"])
-def test_paired_difference_is_the_difference_of_the_estimates(make_scores, metric):
+def test_paired_difference_is_the_difference_of_the_estimates(make_scores):
     scores = make_scores()
     summary = summarize(scores, **BOOTSTRAP)
-    difference = row_of(paired_difference(scores, "FE+LT", "FE", metric, **BOOTSTRAP), prompt="headline")
-    a, b = (row_of(summary, prompt="headline", scheme=s, metric=metric) for s in ("FE+LT", "FE"))
-    assert difference["estimate"] == pytest.approx(a["estimate"] - b["estimate"])
-    assert difference["low"] <= difference["estimate"] <= difference["high"]
-    assert difference["low"] < difference["high"]
+    for metric in set(METRICS) - {"mean_watched_mass"}:
+        difference = row_of(paired_difference(scores, "FE+LT", "FE", metric, **BOOTSTRAP), prompt="headline")
+        a, b = (row_of(summary, prompt="headline", scheme=s, metric=metric) for s in ("FE+LT", "FE"))
+        assert difference["estimate"] == pytest.approx(a["estimate"] - b["estimate"]), metric
+        assert difference["low"] <= difference["estimate"] <= difference["high"], metric
+        assert difference["low"] < difference["high"], metric
 
 
 def test_paired_difference_uses_that_the_facts_are_the_same(make_scores):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import hypothesis.strategies as st
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from oracle import Oracle
 from tiny_models import FAMILY_NAMES, VOCAB, tiny_lora, tiny_model
 
@@ -17,7 +17,7 @@ from weightgraft.engine.families import FAMILIES
 # Relative to the largest logit. The numbers are the same up to float32 rounding: sums are taken in another order
 # (rows of several prompts in one product, low-rank updates instead of merged ones).
 TOLERANCE = 1e-5
-CASES_PER_FAMILY = 32  # 19 families: 608 cases, each of several prompts and schemes
+CASES_PER_FAMILY = 14  # others in each of 19 families: 266 cases, each of several prompts and schemes
 
 UNLAYERED = ("embed", "final_norm", "unembed", "NORM")
 LAYERED = ("attn_norm", "mlp_norm", "FFN", "up", "down")
@@ -169,9 +169,9 @@ def assert_same_choices(
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)
 def test_packed_pass_equals_token_by_token(family: str):
+    @seed(FAMILY_NAMES.index(family))
     @settings(
         max_examples=CASES_PER_FAMILY,
-        derandomize=True,
         deadline=None,
         database=None,
         suppress_health_check=[HealthCheck.too_slow],

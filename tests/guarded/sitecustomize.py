@@ -1,6 +1,11 @@
-"""Run by every Python that the tests start (tests/conftest.py puts this folder on their path): reaching another machine fails."""
+"""Run by every Python that the tests start (tests/conftest.py puts this folder on their path): reaching another machine fails.
+And garbage is looked for seldom, as in the command (weightgraft/cli.py): some hundred starts of torch are most of the tests' time.
+"""
 
+import gc
 import socket
+
+gc.set_threshold(100_000)
 
 THIS_MACHINE = ("127.0.0.1", "::1", "localhost", socket.gethostname())
 _connect, _look_up = socket.socket.connect, socket.getaddrinfo

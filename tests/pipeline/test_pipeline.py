@@ -1,8 +1,11 @@
 """Claims about the pipeline as a whole, at smoke size, in copies in temporary directories."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +14,8 @@ import pytest
 from stages.commands.quick import NOTHING_MORE, change_params, dvc, make_copy
 from stages.commands.repro import stale_items
 from stages.facts.own import read_own
-from stages.study.params import load_section
+from stages.study.items import summary_items
+from stages.study.params import load_section, read_yaml
 
 ROOT = Path(__file__).parents[2]
 QUICK_TRAINING = {
@@ -43,24 +47,37 @@ SMALL = {
         for model in ("tiny-gpt2", "tiny-gpt2-new", "tiny-llama")
     },
 }
-FIGURES = ("figure1", "figure2", "figure_title", "figure_own")  # make_repro's test draws all of them
-SMOKE = (
-    SMALL
-    | NOTHING_MORE
-    | {"study.models": ["tiny-gpt2", "tiny-llama"], "study.recipes": ["fmra"]}
-    | {
-        "render_figures.figures": {
-            name: figure
-            for name, figure in load_section("render_figures.figures", ROOT / "params.yaml").items()
-            if name in FIGURES
-        }
-    }
-)
+FIGURES = ("figure1", "figure2", "figure_title", "figure_own")  # tests/plotting draws all of them
+SMALL["render_figures.figures"] = {
+    name: figure
+    for name, figure in load_section("render_figures.figures", ROOT / "params.yaml").items()
+    if name in FIGURES
+}
+SMOKE = SMALL | NOTHING_MORE | {"study.models": ["tiny-gpt2", "tiny-llama"], "study.recipes": ["fmra"]}
 # One item, at least, of everything that the study has.
 WHOLE = SMALL | {
     "study.models": ["tiny-gpt2"],
     "study.recipes": ["fmra", "fmfa", "lora"],
+    "study.repeats.recipes": ["fmra"],
+    "study.repeats.setups": [],
     "study.new_form.models": ["tiny-gpt2-new"],
+    "study.new_form.setups": [],
+}
+# Stands for a cluster's: writes down what it is asked for, and holds a base back until another one has been asked for too.
+SRUN = """#!/bin/sh
+here=$(dirname "$0")
+echo "$*" >> "$here/asked"
+case "$*" in *stages.pretrain*)
+    touch "$here/begun.$$"; waited=0
+    while [ "$(ls "$here" | grep -c begun)" -lt 2 ] && [ $waited -lt 900 ]; do sleep 0.1; waited=$((waited + 1)); done
+    [ "$(ls "$here" | grep -c begun)" -ge 2 ] || exit 1;;
+esac
+while [ "$1" != python ]; do shift; done
+exec "$@"
+"""
+LAUNCH = {
+    "launch.train": "srun --ntasks=1 --gres=gpu:1 python",
+    "launch.graft": "srun --ntasks=1 python",
 }
 AT_THE_END = {"judge_claims", "render_figures", "write_report"}
 
@@ -166,16 +183,13 @@ def test_nothing_changed_means_nothing_runs(study):
 
 def test_a_colour_redraws_the_figures_only(study):
     change_params(study / "params.yaml", {"render_figures.colours.FE": "#123456"})
-    before = (study / "figures/figure2.svg").read_bytes()
-    assert repro(study) == {"check_params", "render_figures", "write_report"}
-    assert (study / "figures/figure2.svg").read_bytes() != before
+    assert stale(study) == {"check_params", "render_figures", "write_report"}
 
 
 def test_a_new_scheme_evaluates_again_and_trains_nothing(study):
     schemes = ["PRE", "SFT", "FE", "LT", "FE+LT", "(FE+LT)^C", "FE^C", "LT^C", "R^C"]
     change_params(study / "params.yaml", {"experiments.positions.schemes": schemes})
-    assert repro(study) == {"check_params", *items("graft", "summarize"), *AT_THE_END}
-    assert "R^C" in set(pd.read_csv(study / "results/summary/tiny-gpt2-0/fmra.csv")["scheme"])
+    assert stale(study) == {"check_params", *items("graft", "summarize"), *AT_THE_END}
 
 
 def test_one_models_learning_rate_trains_that_model_only(study):
@@ -238,20 +252,6 @@ def test_facts_that_no_recipe_trains_on_are_read_and_nothing_else_runs(study):
     assert re.findall(r"Running stage '([^']+)'", done.stdout) == ["check_params"]
 
 
-def test_two_runs_from_scratch_give_the_same_bytes(finished, tmp_path):
-    again = tmp_path / "study"
-    make_copy(ROOT, again, SMOKE | {"study.models": ["tiny-gpt2"]}, cache=Path("../cache"))
-    repro(again)
-    for folder in (
-        "results/summary",
-        "results/metrics/pretrain",
-        "results/metrics/finetune",
-        "results/metrics/graft",
-    ):
-        for path in files(again / folder):
-            assert path.read_bytes() == (finished / path.relative_to(again)).read_bytes(), path.name
-
-
 @pytest.mark.parametrize(
     ("key", "value", "named"),
     [
@@ -278,3 +278,59 @@ def test_bad_params_stop_the_run_before_any_work_and_nothing_is_lost(study, key,
         path: text for path, text in before.items() if "settings" not in path.parts
     }  # DVC removes them first
     assert {path: path.read_bytes() for path in before if path.exists()} == before
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """One item, at least, of everything, by make repro, behind the stand-in for srun, which leaves what it was asked in `asked`."""
+    folder = tmp_path_factory.mktemp("whole")
+    copy, srun = folder / "study", folder / "srun"
+    make_copy(ROOT, copy, WHOLE | LAUNCH, cache=Path("../cache"))
+    srun.write_text(SRUN)
+    srun.chmod(0o755)
+    (copy / ".venv").mkdir()
+    (copy / ".venv/ready").touch()  # the environment is the one that runs the tests
+    path = f"{folder}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["make", "repro"],
+        cwd=copy,
+        env=os.environ | {"PATH": path, "PYTHONPATH": str(copy)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    return copy
+
+
+def test_make_repro_runs_everything_that_the_study_lists_behind_any_prefix(whole):
+    """Two models train side by side, each by a start of its own, as a cluster needs it."""
+    asked = (whole.parent / "asked").read_text().splitlines()
+    assert all(line.startswith("--ntasks=1 ") for line in asked)
+    started = Counter(word for line in asked for word in line.split() if word.startswith("stages."))
+    assert started == {"stages.pretrain": 2, "stages.finetune": 8, "stages.graft": 3}
+    study = read_yaml(whole / "params.yaml")["study"]
+    listed = {f"{model}-{seed}/{setup}.csv" for model, seed, setup in summary_items(study)}
+    summaries = whole / "results/summary"
+    assert {str(path.relative_to(summaries)) for path in summaries.glob("*/*")} == listed
+    assert len(listed) == 16
+    assert dvc(whole, "status", capture_output=True).stdout.strip() == "Data and pipelines are up to date."
+
+
+def test_claims_are_judged_on_all_models_and_seeds(whole):
+    verdicts = pd.concat(pd.read_csv(path) for path in (whole / "results/verdicts").iterdir())
+    assert set(verdicts["model"]) == {"tiny-gpt2", "tiny-gpt2-new"} and set(verdicts["seed"]) == {0, 1}
+    assert "C14" in set(verdicts["claim"])
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        "metrics/pretrain/tiny-gpt2.json",
+        "metrics/finetune/tiny-gpt2-0-fmra.json",
+        "summary/tiny-gpt2-0/fmra.csv",
+    ],
+)
+def test_two_runs_from_scratch_give_the_same_bytes(finished, whole, result):
+    """By dvc repro and by make repro, beside other items, started differently."""
+    assert (whole / "results" / result).read_bytes() == (finished / "results" / result).read_bytes()
