@@ -6,6 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from jaxtyping import install_import_hook
+
+ROOT = Path(__file__).parents[1]
+# Where signatures tell shapes, what runs is held against them. Not everywhere: mypy knows the other types, and to look at every
+# argument of every call took half of the tests' time.
+SHAPED = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for package in ("weightgraft", "stages")
+    for path in (ROOT / package).rglob("*.py")
+    if "from jaxtyping" in path.read_text(encoding="utf-8")
+]
+install_import_hook(SHAPED, "typed.checked")
 
 GUARD = Path(__file__).parent / "guarded"
 # For this process, and for every one that the tests start. A test that reaches for another machine, or asks for its address, fails.

@@ -132,7 +132,7 @@ def test_claims_beyond_the_paper_have_the_verdicts_of_tiny_and_of_really_pretrai
     for claim in ("N1", "O1"):
         *_, tiny, real = rows[claim]
         verdicts = {
-            path.stem: pd.read_csv(path).query("prompt == 'all' and claim == @claim")["verdict"].tolist()
+            path.stem: pd.read_csv(path).query(f"prompt == 'all' and claim == '{claim}'")["verdict"].tolist()
             for path in (ROOT / "results").glob("**/verdicts/*.csv")
         }
         pretrained = {name: found for name, found in verdicts.items() if name.startswith("smollm2")}

@@ -57,7 +57,7 @@ SMOKE = SMALL | NOTHING_MORE | {"study.models": ["tiny-gpt2", "tiny-llama"], "st
 # One item, at least, of everything that the study has.
 WHOLE = SMALL | {
     "study.models": ["tiny-gpt2"],
-    "study.recipes": ["fmra", "fmfa", "lora"],
+    "study.recipes": ["fmra", "fmfa"],
     "study.repeats.recipes": ["fmra"],
     "study.repeats.setups": [],
     "study.new_form.models": ["tiny-gpt2-new"],
@@ -308,12 +308,12 @@ def test_make_repro_runs_everything_that_the_study_lists_behind_any_prefix(whole
     asked = (whole.parent / "asked").read_text().splitlines()
     assert all(line.startswith("--ntasks=1 ") for line in asked)
     started = Counter(word for line in asked for word in line.split() if word.startswith("stages."))
-    assert started == {"stages.pretrain": 2, "stages.finetune": 8, "stages.graft": 3}
+    assert started == {"stages.pretrain": 2, "stages.finetune": 7, "stages.graft": 3}
     study = read_yaml(whole / "params.yaml")["study"]
     listed = {f"{model}-{seed}/{setup}.csv" for model, seed, setup in summary_items(study)}
     summaries = whole / "results/summary"
     assert {str(path.relative_to(summaries)) for path in summaries.glob("*/*")} == listed
-    assert len(listed) == 16
+    assert len(listed) == 15
     assert dvc(whole, "status", capture_output=True).stdout.strip() == "Data and pipelines are up to date."
 
 

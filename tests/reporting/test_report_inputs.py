@@ -17,7 +17,7 @@ def refusal(study_folder: Path, run_stage, capsys) -> str:
 
 
 @pytest.mark.parametrize(
-    "name", ["summary/tiny-llama-0/maps.csv", "verdicts/tiny-llama-0.csv", "figures/figure_patching.png"]
+    "name", ["summary/tiny-llama-0/fmra.csv", "verdicts/tiny-llama-0.csv", "figures/figure_title.png"]
 )
 def test_a_missing_input_is_named(study_folder, run_stage, capsys, name):
     (study_folder / name).unlink()
