@@ -308,7 +308,7 @@ def test_make_repro_runs_everything_that_the_study_lists_behind_any_prefix(whole
     asked = (whole.parent / "asked").read_text().splitlines()
     assert all(line.startswith("--ntasks=1 ") for line in asked)
     started = Counter(word for line in asked for word in line.split() if word.startswith("stages."))
-    assert started == {"stages.pretrain": 2, "stages.finetune": 7, "stages.graft": 3}
+    assert started == {"stages.pretrain": 2, "stages.finetune": 10, "stages.graft": 3}
     study = read_yaml(whole / "params.yaml")["study"]
     listed = {f"{model}-{seed}/{setup}.csv" for model, seed, setup in summary_items(study)}
     summaries = whole / "results/summary"
