@@ -85,9 +85,8 @@ lock:  ## requirements.lock with the newest versions that the pins allow
 	grep -ivE '^(nvidia|cuda|triton)' .lock/all | sed 's/^torch==\([0-9.]*\).*/torch==\1/' > .lock/lock
 	mv .lock/lock requirements.lock && rm -rf .lock
 
-# Not compiled: that takes as long as the rest, and Python compiles what it imports.
 $(READY): pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ": make PYTHON=python3.x" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --no-compile --constraint requirements.lock --editable '.[study,gguf,explore,notebook,test]'
+	.venv/bin/python -m pip install --quiet --constraint requirements.lock --editable '.[study,gguf,explore,notebook,test]'
 	touch $@
