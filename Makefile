@@ -85,8 +85,10 @@ lock:  ## requirements.lock with the newest versions that the pins allow
 	grep -ivE '^(nvidia|cuda|triton)' .lock/all | sed 's/^torch==\([0-9.]*\).*/torch==\1/' > .lock/lock
 	mv .lock/lock requirements.lock && rm -rf .lock
 
+# pip compiles on one core; some libraries have files that are no Python, which it passes over too.
 $(READY): pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ": make PYTHON=python3.x" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --constraint requirements.lock --editable '.[study,gguf,explore,notebook,test]'
+	.venv/bin/python -m pip install --quiet --no-compile --constraint requirements.lock --editable '.[study,gguf,explore,notebook,test]'
+	.venv/bin/python -m compileall -qq -j 0 .venv/lib || true
 	touch $@
