@@ -10,7 +10,7 @@ from jaxtyping import install_import_hook
 
 ROOT = Path(__file__).parents[1]
 # Where signatures tell shapes, what runs is held against them. Not everywhere: mypy knows the other types, and to look at every
-# argument of every call took half of the tests' time.
+# argument of every call took more than half of the time of the oracle's tests.
 SHAPED = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for package in ("weightgraft", "stages")

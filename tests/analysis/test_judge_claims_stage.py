@@ -19,9 +19,8 @@ from stages.study.settings import write_settings
 from weightgraft.errors import run_main
 
 CLAIMS, PUBLISHED = Path("data/claims.yaml").resolve(), Path("data/published").resolve()
-JUDGED = [
-    name for name in (*RECIPES, *SETUPS) if name not in ("maps", "static")
-]  # no claim is about these two
+# No claim is about the other two.
+JUDGED = [name for name in (*RECIPES, *SETUPS) if name not in ("maps", "static")]
 DATASETS = {
     "fmfa": "fmfa",
     "rmra_shuffled": "rmra_shuffled",

@@ -12,7 +12,7 @@ from stages.commands import bench
 from stages.commands.benchmarks import experiments
 from stages.commands.benchmarks.measure import in_turn, ratios, spread
 from stages.commands.benchmarks.memory import held_beyond, lora_bytes
-from stages.commands.benchmarks.models import SIZES, Size
+from stages.commands.benchmarks.models import SIZES, Size, quick
 from stages.commands.benchmarks.table import Row, readable
 from weightgraft.errors import UserError
 
@@ -85,6 +85,15 @@ def test_the_command_writes_tables_and_a_figure(run, tmp_path, capsys):
     text = readable(tables["float32"])
     assert all(experiment in text for experiment in tables["float32"]["experiment"])
     assert max(map(len, text.splitlines())) < 160
+
+
+def test_a_quick_run_measures_the_same_shapes_less_often():
+    for size in SIZES.values():
+        less = quick(size)
+        assert less.architecture == size.architecture
+        assert less.prompts <= size.prompts and less.pairs <= size.pairs and less.copies <= size.copies
+        assert len(less.lengths) <= 2 and {*less.lengths} <= {*size.lengths}
+    assert quick(SIZES["gpt2"]).pairs < SIZES["gpt2"].pairs
 
 
 def test_every_column_is_documented():

@@ -23,4 +23,4 @@ def _checked_look_up(host, *args, **options):
     return _look_up(host, *args, **options)
 
 
-socket.socket.connect, socket.getaddrinfo = _checked_connect, _checked_look_up  # type: ignore[method-assign, assignment]
+socket.socket.connect, socket.getaddrinfo = _checked_connect, _checked_look_up

@@ -1,6 +1,7 @@
 """Claims about the package weightgraft: it is installed without the study, and needs nothing of it."""
 
 import ast
+import gc
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from tiny_models import tiny_model
 
 from stages.modeling.models import save_model
 from stages.modeling.tokens import train_tokenizer
+from weightgraft import cli
 from weightgraft.cli import COMMANDS
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -82,6 +84,19 @@ def test_what_a_command_has_imported_is_not_looked_through_by_its_collections():
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert int(frozen.stdout) > 1000
+
+
+def test_the_command_looks_for_garbage_seldom_from_its_start_on(monkeypatch, capsys):
+    """Its libraries are imported inside of it, so that what is frozen before does not have them."""
+    before = gc.get_threshold()
+    monkeypatch.setattr(sys, "argv", ["weightgraft"])
+    try:
+        gc.set_threshold(700)
+        cli.run()
+        assert gc.get_threshold()[0] >= 50_000 and "commands:" in capsys.readouterr().out
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def test_names_and_errors_cost_no_torch():

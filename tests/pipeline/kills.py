@@ -22,7 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from test_pipeline import ROOT, SMOKE
+from smoke_studies import ROOT, SMOKE
 
 from stages.commands.quick import environment_of, make_copy
 from stages.commands.recover import LOCK, RUNNING, parsed, recover
