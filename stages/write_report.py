@@ -9,7 +9,7 @@ import pandas as pd
 from stages.analysis.claims import read_claims, side_by_side
 from stages.frame.timing import run_stage
 from stages.plotting.results import read_published, read_real, read_summaries
-from stages.reporting.leading import answer, at_a_glance, really_pretrained, tiny_models, told_of
+from stages.reporting.leading import answer, at_a_glance, really_pretrained, tiny_models
 from stages.reporting.matrix import matrix, numbers
 from stages.reporting.page import (
     families_figure,
@@ -34,7 +34,7 @@ from stages.reporting.sources import (
     read_version,
 )
 from stages.reporting.tables import markdown, of_models, verdict_table
-from stages.reporting.words import Found, words
+from stages.reporting.words import Found, told_of, words
 from stages.study.items import summary_items
 from stages.study.params import read_yaml
 
@@ -75,8 +75,11 @@ def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "models": study["models"],
         "real_models": real_models,
         "groups": [
-            {"who": really_pretrained(real_models) if found is not tiny else name, "answer": answer(found)}
-            for name, found in groups
+            {
+                "who": really_pretrained(real_models) if found is not tiny else name,
+                "answer": answer(found, again=bool(place)),
+            }
+            for place, (name, found) in enumerate(groups)
         ],
         "glance": at_a_glance(every, real_models),
         "findings": told_of(groups),
@@ -95,7 +98,7 @@ def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "brief": in_brief(table),
         "run_time": read_run_time(arguments.run_time),
         "tables": number_tables(params, every, published),
-        "words": words(tiny),
+        "words": words(groups),
         "training": training_table(read_training(arguments.metrics)),
         "sections": read_sections(arguments.params),
         "pins": read_pins(arguments.pyproject),

@@ -119,6 +119,12 @@ def name_unseen(results: Results, real: bool = False) -> str:
     return spread(of_setup(results, "knock_out", "knock_out", "FE | cut all", real, LOGITS))
 
 
+def components(results: Results, real: bool = False) -> str:
+    """What attention, O and FFN recover together at the last token, in the upper half of the layers (E3)."""
+    scheme = "ATTN+O+FFN@LT[second_half]"
+    return spread(of_setup(results, "reversal", "components", scheme, real))
+
+
 def run_time(results: Results, of: str) -> str:
     """Minutes of the last whole `make repro`: of all cores together (cpu), or on the clock (wall)."""
     table = pd.read_csv(results.root / "results/run_time.csv")
@@ -139,6 +145,7 @@ def pathways(prefix: str, models: Callable[[Results], pd.DataFrame]) -> dict[str
         f"{prefix}r_rest": lambda results: largest(estimates(models(results), "(FE+LT)^C")),
         f"{prefix}r_fe": lambda results: spread(estimates(models(results), "FE")),
         f"{prefix}r_lt": lambda results: spread(estimates(models(results), "LT")),
+        f"{prefix}r_both_logits": lambda results: spread(estimates(models(results), "FE+LT", metric=LOGITS)),
         f"{prefix}r_both_layers": lambda results: by_layers(models(results), "FE+LT"),
         f"{prefix}r_all_layers": lambda results: by_layers(models(results), "all"),
     }

@@ -11,6 +11,7 @@ from stages.analysis.claims import Claim, read_claims
 from stages.commands.page_numbers import (
     EMPTY,
     Results,
+    components,
     estimates,
     known,
     name_unseen,
@@ -21,6 +22,7 @@ from stages.commands.page_numbers import (
     spread,
     task_attention,
 )
+from stages.commands.page_real import decided, results_of_real, verdicts_of_real
 from stages.plotting.results import read_published
 from stages.reporting.phrases import listed
 from stages.reporting.tables import scheme_table
@@ -85,9 +87,7 @@ def claims_table(results: Results) -> str:
 
 def counts(results: Results) -> str:
     """How many verdicts there are of each kind, a claim in a model each: 2 verdicts: 1 holds and 1 fails."""
-    files = sorted((results.root / "results/verdicts").glob("*.csv"))
-    table = pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
-    found = table.loc[table["prompt"] == "all", "verdict"].value_counts()
+    found = decided(results.root)["verdict"].value_counts()
     return f"{found.sum()} verdicts: " + listed([f"{count} *{verdict}*" for verdict, count in found.items()])
 
 
@@ -165,6 +165,8 @@ def values() -> dict[str, Callable[[Results], str]]:
         "verdicts": lambda results: told(results)[1],
         "claims": claims_table,
         "verdict_counts": counts,
+        "real_results": results_of_real,
+        "real_verdicts": verdicts_of_real,
         "beyond": beyond_table,
         "bench": bench_table,
         "modules_weightgraft": lambda results: modules(results, "weightgraft"),
@@ -182,6 +184,7 @@ def values() -> dict[str, Callable[[Results], str]]:
         "real_r_task_attention": lambda results: task_attention(results, real=True),
         "r_name_unseen": name_unseen,
         "real_r_name_unseen": lambda results: name_unseen(results, real=True),
+        "real_r_components": lambda results: components(results, real=True),
         "r_late_patch": lambda results: spread(of_setup(results, "patching", "patching", "patch LT[late]")),
         "r_pretraining_both": lambda results: spread(
             of_setup(results, "pretraining", "pretraining", "FE+LT")

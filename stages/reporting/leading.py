@@ -6,22 +6,28 @@ from typing import Any
 import pandas as pd
 
 from stages.reporting.phrases import NotMeasuredError, labels, listed, number
-from stages.reporting.words import Found, findings, ranged, words
+from stages.reporting.words import Found, ranged
 
 SCHEMES = ("FE+LT", "(FE+LT)^C", "FE", "LT")
 NUMBERS = ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 
 
-def answer(found: Found) -> str:
-    """The main result in one or two sentences; "" where it was not measured."""
+def answer(found: Found, again: bool = False) -> str:
+    """The main result in a few sentences, shorter where it is told again; "" where it was not measured."""
     try:
         both, rest, name, last = (found.values(scheme) for scheme in SCHEMES)
     except NotMeasuredError:
         return ""
+    if again:
+        return (
+            f"the same two places bring back {ranged(both)}, all others at most {number(rest.max())}, the name alone "
+            f"{ranged(name)}, the last token alone {ranged(last)}."
+        )
     return (
         "finetuned weights at two places of the question, the tokens of the first actor's name and the last token, together "
         f"bring back {ranged(both)} of what finetuning added to the answer's log-probability. Finetuned weights everywhere else "
-        f"bring back at most {number(rest.max())}. The name alone brings back {ranged(name)}, the last token alone {ranged(last)}."
+        f"bring back at most {number(rest.max())}. The name alone brings back {ranged(name)}, the last token alone {ranged(last)}. "
+        "Where there are two numbers, they are the least and the most over models and over two wordings of the question."
     )
 
 
@@ -35,15 +41,6 @@ def really_pretrained(models: Sequence[str]) -> str:
     """smollm2-135m, a really pretrained model."""
     kind = "really pretrained models" if len(models) > 1 else "a really pretrained model"
     return f"{listed(models)}, {kind}"
-
-
-def told_of(groups: Sequence[tuple[str, Found]]) -> list[dict[str, Any]]:
-    """The findings, each with what it is in every group of models: {title, texts: [(name, text)]}."""
-    titles: dict[str, list[tuple[str, str]]] = {}
-    for name, found in groups:
-        for title, text in findings(words(found)):
-            titles.setdefault(title.rstrip(".,"), []).append((name, text.lstrip(" ,")))
-    return [{"title": title, "texts": texts} for title, texts in titles.items()]
 
 
 def at_a_glance(

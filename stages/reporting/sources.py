@@ -136,7 +136,7 @@ def read_run_time(path: Path) -> dict[str, Any] | None:
     table = pd.read_csv(path)
     first = table.iloc[0]
     return {
-        "minutes": f"{first['wall_seconds'] / 60:.0f}",
+        "minutes": f"{int(first['wall_seconds'] / 60 + 0.5)}",
         "cores": int(first["cores"]),
         "processor": first["processor"],
         "rows": table[["kind", "starts", "cpu_seconds", "share"]].to_dict("records"),

@@ -1,5 +1,6 @@
 """Claims about make pages: what README.md and docs/*.md say in numbers is what the committed results say."""
 
+import re
 import shutil
 import sys
 
@@ -8,8 +9,10 @@ import pytest
 from closure import ROOT
 
 from stages.commands.page_numbers import Results, estimates, largest, read_results, spread
+from stages.commands.page_real import results_of_real, verdicts_of_real
 from stages.commands.page_values import beyond_table, modules, results_table, values
 from stages.commands.pages import filled, main, pages_of
+from stages.reporting.phrases import estimate
 from weightgraft.errors import UserError, run_main
 
 
@@ -139,3 +142,22 @@ def test_claims_beyond_the_paper_have_the_verdicts_of_tiny_and_of_really_pretrai
         others = [verdict for name, found in verdicts.items() if name not in pretrained for verdict in found]
         assert {told for told in tiny.split(", ")} == {f"{others.count(word)} {word}" for word in others}
         assert real.strip(" |") == "smollm2-135m: " + pretrained["smollm2-135m-0"][0]
+
+
+def test_really_pretrained_models_are_told_by_question_measure_and_verdict(results):
+    table = results_of_real(results).splitlines()[2:]
+    models = list(dict.fromkeys(results.real["model"]))
+    assert len(table) == len(models) * 2 * 2
+    told = results.real.query(
+        "scheme == 'LT' and experiment == 'positions' and metric == 'recovered_logprob'"
+    )
+    for row in told[told["prompt"].isin(["headline", "qa"])].itertuples():
+        line = next(line for line in table if row.model in line and row.prompt in line and "log-prob" in line)
+        assert line.endswith(f"| {estimate(row.estimate, row.low, row.high)} |")
+    verdicts = verdicts_of_real(results)
+    for model in models:
+        judged = pd.read_csv(ROOT / f"results/real/verdicts/{model}-0.csv").query("prompt == 'all'")
+        mine = verdicts.partition(f"- {model}:\n")[2].partition("\n- ")[0]
+        for verdict, rows in judged.groupby("verdict"):
+            line = next(line for line in mine.splitlines() if f" {verdict}:" in line)
+            assert {*re.findall(r"\[(\w+)\]", line)} == {*rows["claim"]}

@@ -38,7 +38,7 @@ def changed(found: Found, scheme: str, value: float) -> Found:
 
 def test_a_study_without_results_says_nothing(found):
     empty = found._replace(summaries=found.summaries.head(0), verdicts=found.verdicts.head(0))
-    assert words(empty) == "<!-- words -->\n\n<!-- /words -->"
+    assert words([("nothing", empty)]) == "<!-- words -->\n\n<!-- /words -->"
 
 
 def test_the_ends_of_a_range_are_those_of_all_models_and_prompts(found):
@@ -51,6 +51,9 @@ def test_the_ends_of_a_range_are_those_of_all_models_and_prompts(found):
 
 def test_verdicts_are_counted_over_models(found):
     whole = found.verdicts[(found.verdicts["prompt"] == "all") & (found.verdicts["claim"] == "C1")]
+    whole = whole[
+        whole["model"].isin(STUDY["models"])
+    ]  # those that the ranges are of: none that has not read the form
     counts = whole["verdict"].value_counts()
     told = re.search(r"\(C1: ([^;]*);", both_and_the_rest(found))
     assert told and {*told[1].split(", ")} == {f"{number} {word}" for word, number in counts.items()}
@@ -83,8 +86,8 @@ def test_a_model_leans_on_a_pathway_only_where_both_prompts_say_so(found):
         for prompt, low in zip(("headline", "qa"), lows, strict=True)
     ]
     told = balance(found._replace(verdicts=pd.DataFrame(parts)))
-    for words_of in ("as grafted", "with PRE's unembedding for all", "with SFT's", "by layers only"):
-        assert f"{words_of}, LT in tiny-gpt2, FE in tiny-llama, neither in tiny-gemma" in told
+    balances = "as grafted, with PRE's unembedding for all, with SFT's and by layers only"
+    assert f"{balances}, LT in tiny-gpt2, FE in tiny-llama, neither in tiny-gemma" in told
 
 
 def test_every_sentence_is_written_of_a_whole_study(found):
@@ -106,4 +109,4 @@ def test_every_sentence_is_written_of_a_whole_study(found):
     every = found._replace(summaries=summaries, verdicts=pd.concat([verdicts, logits]))
     written = [write(every) for write in WRITERS]
     assert len({*written}) == len(WRITERS) and all(re.search(r"\d\.\d\d", line) for line in written[:3])
-    assert words(every).count("\n- ") == len(WRITERS)
+    assert words([("one", every), ("two", every)]).count("\n- ") == 2 * len(WRITERS)

@@ -1,0 +1,56 @@
+"""What docs/real_models.md says of the really pretrained models in numbers: what schemes recover, and what came of the claims."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from stages.analysis.claims import read_claims
+from stages.analysis.verdicts import VERDICTS
+from stages.commands.page_numbers import BOTH, EMPTY, LOGITS, Results
+from stages.reporting.phrases import estimate, listed
+
+SCHEMES = ("FE+LT", "(FE+LT)^C", "FE", "LT")
+MEASURES = {"recovered_logprob": "log-probability", LOGITS: "logit difference"}
+
+
+def results_of_real(results: Results) -> str:
+    """A row a model, question and measure: r of the position schemes with its 95 % interval."""
+    lines = [
+        f"| model | question | of the | {' | '.join(f'`{name}`' for name in SCHEMES)} |",
+        f"| --- | --- | --- |{' --- |' * len(SCHEMES)}",
+    ]
+    rows = results.real[
+        (results.real["experiment"] == "positions") & (results.real["direction"] == "ab")
+    ].drop_duplicates(["model", "prompt", "metric", "scheme"])
+    for model, found in rows.groupby("model", sort=False):
+        at = found.set_index(["prompt", "metric", "scheme"])
+        for prompt in BOTH:
+            for metric, words in MEASURES.items():
+                cells = [at.loc[(prompt, metric, scheme)] for scheme in SCHEMES]
+                told = " | ".join(estimate(cell["estimate"], cell["low"], cell["high"]) for cell in cells)
+                lines.append(f"| {model} ({cells[0]['n']} facts) | `{prompt}` | {words} | {told} |")
+    return "\n".join(lines) if len(lines) > 2 else EMPTY
+
+
+def verdicts_of_real(results: Results) -> str:
+    """Which claims hold, fail and are undecided in each really pretrained model, each a link to its row in docs/claims.md."""
+    order = [claim.id for claim in read_claims(results.root / "data/claims.yaml").claims]
+    told = []
+    for file in sorted((results.root / "results/real/verdicts").glob("*.csv")):
+        table = pd.read_csv(file)
+        table = table[table["prompt"] == "all"].sort_values("claim", key=lambda names: names.map(order.index))
+        kinds = []
+        for verdict in VERDICTS:
+            names = table.loc[table["verdict"] == verdict, "claim"]
+            if len(names):
+                links = ", ".join(f"[{name}](claims.md#{name})" for name in names)
+                kinds.append(f"  - {len(names)} {verdict}: {links}")
+        told.append("\n".join([f"- {listed([*table['model'].unique()])}:", *kinds]))
+    return "\n".join(told) or EMPTY
+
+
+def decided(root: Path) -> pd.DataFrame:
+    """The claims' verdicts in all models, tiny and really pretrained."""
+    files = [*(root / "results/verdicts").glob("*.csv"), *(root / "results/real/verdicts").glob("*.csv")]
+    table = pd.concat([pd.read_csv(file) for file in sorted(files)], ignore_index=True)
+    return table[table["prompt"] == "all"]
