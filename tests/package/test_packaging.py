@@ -99,6 +99,15 @@ def test_the_command_looks_for_garbage_seldom_from_its_start_on(monkeypatch, cap
         gc.unfreeze()
 
 
+def test_what_a_command_has_made_is_not_looked_through_when_it_ends():
+    run = "from weightgraft import cli; cli.main = lambda: None; cli.run()"
+    told = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count()))"  # called after what is registered later
+    more = "more = [[] for _ in range(100_000)]"  # as what a command imports while it runs
+    script = f"{told}; {run}; {more}"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 100_000
+
+
 def test_names_and_errors_cost_no_torch():
     script = "import sys, weightgraft.cli, weightgraft.progress, weightgraft.loading.folders; print('torch' in sys.modules)"
     done = subprocess.run(
