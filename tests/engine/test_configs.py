@@ -173,6 +173,16 @@ def test_every_entry_that_changes_a_number_is_seen_to_be_read(family):
     assert "classifier_dropout" not in read or family == "gpt2"
 
 
+@pytest.mark.parametrize("entry", ["final_logit_softcapping", "logit_scale", "logits_scaling"])
+@pytest.mark.parametrize("family", ["llama", "gemma"])
+def test_what_a_config_says_of_logits_and_no_code_reads_changes_none(family, entry):
+    """As where a model was converted from another family, its config with it."""
+    pre, sft = (tiny_model(family, seed, **{entry: 3.0}) for seed in (0, 1))
+    logits = GraftedModel(pre, {"x": sft}).logits([Prompt(tokens=TOKENS)], SCHEMES)[0]
+    for row, model in zip(logits, (pre, sft), strict=True):
+        assert close(row, plain(model))
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [

@@ -1,7 +1,9 @@
 """Which models may be grafted onto each other: those whose code computes the same, whatever their weights."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+import torch
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from weightgraft.notes import note
@@ -58,3 +60,18 @@ def _parameter_pairs(donor: PreTrainedModel, recipient: PreTrainedModel) -> Pair
         yield f"the shape of {key}", tuple(others[key].shape)[rows:], tuple(parameter.shape)[rows:]
         yield f"the type of {key}", others[key].dtype, parameter.dtype
         yield f"the device of {key}", others[key].device, parameter.device
+
+
+def base_differences(base: nn.Module, recipient: PreTrainedModel) -> Iterator[tuple[str, str]]:
+    """Parameters of the adapter's base that are not the recipient's."""
+    for path, parameter in recipient.named_parameters(remove_duplicate=False):
+        module_path, _, leaf = path.rpartition(".")
+        module = base.get_submodule(module_path)
+        module = getattr(module, "base_layer", getattr(module, "original_module", module))
+        theirs: Tensor = getattr(module, leaf)
+        if theirs.shape != parameter.shape:
+            yield path, f"shape {tuple(theirs.shape)}, recipient {tuple(parameter.shape)}"
+        elif theirs.device != parameter.device:
+            yield path, f"device {theirs.device}, recipient {parameter.device}"
+        elif theirs.data_ptr() != parameter.data_ptr() and not torch.equal(theirs, parameter):
+            yield path, "other weights"

@@ -174,10 +174,15 @@ def _rotary_settings(config: PreTrainedConfig) -> list[dict[str, Any]]:
     return [entry for entry in rope.values() if isinstance(entry, dict)] or [rope]
 
 
+def grows(config: PreTrainedConfig) -> bool:
+    """Whether rotary frequencies depend on the longest sequence so far."""
+    return any(rope.get("rope_type") in GROWING for rope in _rotary_settings(config))
+
+
 def _same_rotation(donor: PreTrainedModel, recipient: PreTrainedModel, *_: object) -> bool:
     """Whether two models turn queries and keys by the same angles, whatever is written."""
     configs = (donor.config, recipient.config)
-    if any(rope.get("rope_type") in GROWING for config in configs for rope in _rotary_settings(config)):
+    if any(grows(config) for config in configs):
         return False
     left, right = _angles(donor), _angles(recipient)
     return left.keys() == right.keys() and all(_equal(left[name], right[name]) for name in left)
@@ -232,6 +237,19 @@ ALIKE: dict[str, Callable[..., bool]] = {
 }
 
 
-def logit_scale(config: PreTrainedConfig) -> float:
-    """What logits are multiplied by behind the unembedding (Granite, Cohere)."""
-    return getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
+def logit_scale(model: PreTrainedModel) -> float:
+    """What logits are multiplied by behind the unembedding, where the family does (Granite, Cohere)."""
+    scale, divisor = _read(model, "logit_scale"), _read(model, "logits_scaling")
+    if divisor is not None:
+        return 1 / divisor if divisor else float("inf")
+    return 1.0 if scale is None else scale
+
+
+def logit_cap(model: PreTrainedModel) -> float | None:
+    """Between what logits are capped behind the unembedding, where the family does (Gemma 2)."""
+    return _read(model, "final_logit_softcapping")
+
+
+def _read(model: PreTrainedModel, entry: str) -> Any:
+    """An entry of the config where the model's code reads it; a config may say more than that."""
+    return getattr(model.config, entry, None) if entry in entries_read(type(model)) else None

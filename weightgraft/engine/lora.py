@@ -2,14 +2,15 @@
 
 import copy
 import os
+import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from weightgraft.errors import UserError
@@ -19,14 +20,18 @@ from weightgraft.loading.folders import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter
 from weightgraft.notes import note
 
 from .clone import shallow_clone
-from .compatibility import check_make
+from .compatibility import base_differences, check_make
 from .leaves import LowRank, is_linear
 from .objects import check_numbers, is_real
+from .surroundings import check_by_class, check_same_between
 
 Leaves = dict[str, LowRank | nn.Module]
+BIASES = f"its config says that biases were trained (bias), which cannot be grafted: {MERGE}"
 PREFIX = "base_model.model."  # of the names in an adapter's file
 # What peft raises where a config, a file and a base do not fit; most of it is known before peft is asked.
-OF_PEFT = (ValueError, TypeError, KeyError, AttributeError, RuntimeError, NotImplementedError, ImportError)
+OF_PEFT = (
+    ValueError, TypeError, KeyError, AttributeError, RuntimeError, NotImplementedError, ImportError, ArithmeticError, re.error,
+)  # fmt: skip
 
 
 def is_lora(donor: object) -> bool:
@@ -96,7 +101,12 @@ def load_adapter(option: str, folder: Path, recipient: PreTrainedModel) -> Any:
                 shallow_clone(recipient), config, low_cpu_mem_usage=True, autocast_adapter_dtype=False
             )
             asked = get_peft_model_state_dict(model, save_embedding_layers=False)
-            base = {PREFIX + key: tuple(weight.shape) for key, weight in recipient.state_dict().items()}
+            # The base's own weights, also by the names that they have below an adapter.
+            base = {PREFIX + key: tuple(weight.shape) for key, weight in recipient.state_dict().items()} | {
+                key: tuple(weight.shape)
+                for key, weight in model.state_dict().items()
+                if ".base_layer." in key
+            }
             grown = check_adapter_fits(
                 option, {key: tuple(weight.shape) for key, weight in asked.items()}, header, base
             )
@@ -144,13 +154,12 @@ def _load_without(
     tensors = load_file(folder / ADAPTER_WEIGHTS, device=str(recipient.device))
     ours, told = recipient.state_dict(), []
     for key in grown:
-        rows, theirs = ours[key.removeprefix(PREFIX)], tensors.pop(key)
+        name = key.removeprefix(PREFIX).replace(".base_layer.", ".")
+        rows, theirs = ours[name], tensors.pop(key)
         if not torch.equal(theirs[: len(rows)].to(rows.dtype), rows):
-            raise ValueError(
-                f"{option}: its base differs from the recipient in {key.removeprefix(PREFIX)}: {OTHER_ROWS}"
-            )
+            raise ValueError(f"{option}: its base differs from the recipient in {name}: {OTHER_ROWS}")
         told.append(
-            f"{option}: {key.removeprefix(PREFIX)}: {len(theirs)} rows, of which the first {len(rows)} are the recipient's; those "
+            f"{option}: {name}: {len(theirs)} rows, of which the first {len(rows)} are the recipient's; those "
             "of the added tokens are left out, and the softmax runs over the recipient's"
         )
     set_peft_model_state_dict(model, tensors, low_cpu_mem_usage=True)
@@ -186,7 +195,7 @@ def _leaves(name: str, donor: Any, recipient: PreTrainedModel, paths: Sequence[s
             continue
         problem = None
         if path not in paths:
-            problem = "it belongs to no component"
+            problem = f"it belongs to no component; {MERGE}"
         elif isinstance(module, ModulesToSaveWrapper):
             leaves.update((path, saved) for key, saved in module.modules_to_save.items() if key in adapters)
         elif isinstance(module, LoraLayer):
@@ -199,8 +208,12 @@ def _leaves(name: str, donor: Any, recipient: PreTrainedModel, paths: Sequence[s
             problem = f"it is a {type(module).__name__}, not LoRA"
         if problem:
             raise ValueError(f"donor {name!r}: cannot graft its adapter at {path}: {problem}")
-    for path, difference in _base_differences(base, recipient):
-        raise ValueError(f"donor {name!r}: its base differs from the recipient in {path}: {difference}")
+    for path, difference in base_differences(base, recipient):
+        biases = path.endswith(".bias") and any(donor.peft_config[key].bias != "none" for key in adapters)
+        cure = f"; {BIASES}" if biases else ""
+        raise ValueError(f"donor {name!r}: its base differs from the recipient in {path}: {difference}{cure}")
+    check_by_class(f"donor {name!r}", base)
+    check_same_between(f"donor {name!r}", base, recipient)
     return leaves
 
 
@@ -269,21 +282,6 @@ def _more_than_low_rank(module: Any, adapters: Sequence[str]) -> str | None:
     if any(layer.bias is not None for layer in module.lora_B.values()):
         return f"it has a bias; {MERGE}"
     return None
-
-
-def _base_differences(base: nn.Module, recipient: PreTrainedModel) -> Iterator[tuple[str, str]]:
-    """Parameters of the adapter's base that are not the recipient's."""
-    for path, parameter in recipient.named_parameters(remove_duplicate=False):
-        module_path, _, leaf = path.rpartition(".")
-        module = base.get_submodule(module_path)
-        module = getattr(module, "base_layer", getattr(module, "original_module", module))
-        theirs: Tensor = getattr(module, leaf)
-        if theirs.shape != parameter.shape:
-            yield path, f"shape {tuple(theirs.shape)}, recipient {tuple(parameter.shape)}"
-        elif theirs.device != parameter.device:
-            yield path, f"device {theirs.device}, recipient {parameter.device}"
-        elif theirs.data_ptr() != parameter.data_ptr() and not torch.equal(theirs, parameter):
-            yield path, "other weights"
 
 
 def _tell_base(what: str, folder: Path, recipient: PreTrainedModel) -> None:

@@ -19,7 +19,7 @@ from .attention import (
     split_rows,
 )
 from .clone import shallow_clone
-from .configs import check_window, logit_scale, longest_prompt
+from .configs import check_window, logit_cap, logit_scale, longest_prompt
 from .donors import Donor, base_of, sources_of
 from .families import family_of
 from .layout import build_batch
@@ -34,6 +34,7 @@ from .routing import Routing
 from .rows import cut_to, shared_rows, table_paths, tell_rows
 from .schemes import RECIPIENT, Prompt, Scheme
 from .scores import Scores, ScoreTable, joined, measure, padded
+from .surroundings import check_in_order
 from .vocabularies import check_tokenizers
 
 TOKEN_BUDGET = 4096
@@ -84,6 +85,7 @@ class GraftedModel:
         self.anatomy = anatomy_of(recipient, family)
         leaves = list(leaves_of(family, self.anatomy))
         check_paths(recipient, [path for path, *_ in leaves])
+        check_in_order(recipient.get_submodule(family.layers))
         sources = sources_of(donors, recipient, [path for path, *_ in leaves])
         bases = [base_of(donor, recipient) for donor in donors.values()]
         self._rows = shared_rows([recipient, *bases])
@@ -96,7 +98,8 @@ class GraftedModel:
         )
         tables = table_paths(recipient)
         tell_rows(self._rows, {RECIPIENT: recipient, **dict(zip(donors, bases, strict=True))})
-        self._config, self._device = recipient.config, recipient.device
+        self._cap, self._scale = logit_cap(recipient), logit_scale(recipient)
+        self._device = recipient.device
         self._readable = torch.promote_types(recipient.dtype, torch.float32)
         self._trunk, self._last, self._readout = Routing(), Routing(), Routing()
         if self._device.type == "cpu":
@@ -277,7 +280,7 @@ class GraftedModel:
     ) -> Iterator[tuple[int, Float[Tensor, "some_reads vocab"]]]:
         """Logits of the reads, some at a time: (number of the first, logits)."""
         step = max(1, LOGITS_AT_ONCE // self._rows)
-        cap, scale = getattr(self._config, "final_logit_softcapping", None), logit_scale(self._config)
+        cap, scale = self._cap, self._scale
         for start in range(0, len(hidden), step):
             some = hidden[None, start : start + step]
             groups = batch.readout.between(start, start + some.shape[1])

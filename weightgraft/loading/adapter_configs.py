@@ -1,6 +1,7 @@
 """What an adapter's config asks for: LoRA that adds B(A x) to linear modules, or more than can be grafted? Plain Python."""
 
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -89,7 +90,7 @@ def _types(config: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, NUMBER) and not isinstance(value, bool) and abs(value) < float("inf")
+    return isinstance(value, NUMBER) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _is_pattern(value: Any) -> bool:

@@ -11,6 +11,9 @@ from weightgraft.errors import UserError
 from weightgraft.loading.folders import has_tokenizer, is_adapter, same_tokenizer, stacked
 from weightgraft.loading.models import LOCAL, one_line_errors, read_config
 
+AGAIN = "copy tokenizer.json, tokenizer_config.json and what lies beside them again, from where the model was trained"
+PROBE = "Ab cd."
+
 Tokenizers = dict[str, PreTrainedTokenizerBase]
 
 
@@ -30,8 +33,10 @@ def load_tokenizers(recipient: Path, donors: Mapping[str, Path]) -> Tokenizers:
             continue
         if not is_adapter(path):  # AutoTokenizer reads the config too, without saying what is wrong with it
             read_config(option, path)
-        with one_line_errors(f"{option}: its tokenizer: "):
+        # Its files may say anything, and tokenizers raises nothing narrower, some of it not before the first text.
+        with one_line_errors(f"{option}: its tokenizer cannot be used: ", f"; {AGAIN}", more=(Exception,)):
             tokenizers[name] = AutoTokenizer.from_pretrained(path, **LOCAL)
+            tokenizers[name](PROBE)
     if not tokenizers[RECIPIENT].is_fast:
         raise UserError(
             f"--recipient {recipient}: a slow tokenizer, which does not know the characters of its tokens; add tokenizer.json"
