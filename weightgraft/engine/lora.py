@@ -23,6 +23,7 @@ from .clone import shallow_clone
 from .compatibility import base_differences, check_make
 from .leaves import LowRank, is_linear
 from .objects import check_numbers, is_real
+from .surroundings import check_by_class, check_same_between
 
 Leaves = dict[str, LowRank | nn.Module]
 BIASES = f"its config says that biases were trained (bias), which cannot be grafted: {MERGE}"
@@ -211,6 +212,8 @@ def _leaves(name: str, donor: Any, recipient: PreTrainedModel, paths: Sequence[s
         biases = path.endswith(".bias") and any(donor.peft_config[key].bias != "none" for key in adapters)
         cure = f"; {BIASES}" if biases else ""
         raise ValueError(f"donor {name!r}: its base differs from the recipient in {path}: {difference}{cure}")
+    check_by_class(f"donor {name!r}", base)
+    check_same_between(f"donor {name!r}", base, recipient)
     return leaves
 
 

@@ -34,6 +34,7 @@ from .routing import Routing
 from .rows import cut_to, shared_rows, table_paths, tell_rows
 from .schemes import RECIPIENT, Prompt, Scheme
 from .scores import Scores, ScoreTable, joined, measure, padded
+from .surroundings import check_in_order
 from .vocabularies import check_tokenizers
 
 TOKEN_BUDGET = 4096
@@ -84,6 +85,7 @@ class GraftedModel:
         self.anatomy = anatomy_of(recipient, family)
         leaves = list(leaves_of(family, self.anatomy))
         check_paths(recipient, [path for path, *_ in leaves])
+        check_in_order(recipient.get_submodule(family.layers))
         sources = sources_of(donors, recipient, [path for path, *_ in leaves])
         bases = [base_of(donor, recipient) for donor in donors.values()]
         self._rows = shared_rows([recipient, *bases])

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from weightgraft.notes import note
 
 from .compatibility import check_donor
+from .surroundings import check_by_class, check_same_between
 
 PLAIN = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 ANEW = "load the base anew with from_pretrained and give that"
@@ -43,6 +44,7 @@ def check_dense_donor(name: str, donor: object, recipient: PreTrainedModel) -> P
             "in one type: from_pretrained(folder, dtype=torch.float32)"
         )
     check_donor(name, donor, recipient)
+    check_same_between(what, donor, recipient)
     if is_real():
         check_numbers(what, dict(donor.named_parameters()))
         tell_equal(what, donor, recipient)
@@ -79,6 +81,7 @@ def check_model_object(what: str, model: object) -> None:
             raise ValueError(
                 f"{what}: {at} and compiled (module.compile()); load the model anew and do not compile it"
             )
+    check_by_class(what, model)
     if getattr(model, "is_quantized", False) or getattr(model.config, "quantization_config", None):
         raise ValueError(f"{what}: a quantized model; grafting needs plain weights: {WHOLE}")
     if model.get_output_embeddings() is None:
@@ -88,6 +91,8 @@ def check_model_object(what: str, model: object) -> None:
     for name, weight in model.named_parameters():
         if weight.dtype not in PLAIN:
             raise ValueError(f"{what}: {name} is {weight.dtype}; grafting needs plain weights: {WHOLE}")
+        if weight.dtype != model.dtype:
+            raise ValueError(f"{what}: {name} is {weight.dtype}, other weights {model.dtype}; {WHOLE}")
         if weight.device != model.device:
             raise ValueError(
                 f"{what}: {name} is on {weight.device}, other weights on {model.device}; {WHOLE}"

@@ -23,13 +23,17 @@ def table_paths(model: PreTrainedModel) -> tuple[str, str]:
 
 
 def shared_rows(models: Iterable[PreTrainedModel]) -> int:
-    """How many rows every model has, in its embedding and its unembedding."""
+    """How many rows every model has, in its embedding and its unembedding. ValueError where one of them is no table."""
     return min(_rows(model.get_submodule(path)) for model in models for path in table_paths(model))
 
 
 def _rows(table: nn.Module) -> int:
-    weight = table.weight
-    assert isinstance(weight, nn.Parameter)
+    weight = getattr(table, "weight", None)
+    if not isinstance(weight, nn.Parameter):
+        raise ValueError(
+            f"recipient: a {type(table).__name__} in the place of an embedding or unembedding, which has a row for every token; "
+            "save its weights in a model of transformers' own"
+        )
     return weight.shape[0]
 
 
