@@ -12,8 +12,8 @@ from transformers import PreTrainedModel
 from .configs import grows
 from .leaves import is_linear
 
-# Attributes of modules that change no number here: dropout and what is kept for a backward pass.
-TRAINING = frozenset({"training", "gradient_checkpointing"})
+# Attributes of modules that change no number here: dropout, what is kept for a backward pass, where a model came from.
+IDLE = frozenset({"training", "gradient_checkpointing", "name_or_path"})
 ANEW = "save it and load it anew with from_pretrained"
 
 
@@ -97,7 +97,7 @@ def _attributes(module: nn.Module) -> dict[str, Any]:
     plain = {
         name: value
         for name, value in vars(module).items()
-        if name not in TRAINING and not name.startswith("_") and isinstance(value, int | float | str)
+        if name not in IDLE and not name.startswith("_") and isinstance(value, int | float | str)
     }
     return {"class": type(module).__name__} | plain
 
