@@ -122,22 +122,33 @@ def points_table(
     return pd.concat(tables, ignore_index=True)
 
 
+def with_others(table: pd.DataFrame, path: Path, order: Sequence[str]) -> pd.DataFrame:
+    """The table, and of the file what it says of other models: a run of some models leaves the others' results."""
+    old = pd.read_csv(path) if path.is_file() else table.iloc[:0]
+    both = pd.concat([table, old[~old["model"].isin(table["model"])]], ignore_index=True)
+    return both.sort_values(
+        "model", key=lambda names: names.map(list(order).index), kind="stable", ignore_index=True
+    )
+
+
 def write(table: pd.DataFrame, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(path, index=False, float_format="%.5g", lineterminator="\n")
 
 
 def publish(copy: Path, models: Mapping[str, Sequence[str]], out: Path) -> None:
-    """Summaries, verdicts over runs and figures of the studies, in the place of what stood there about them."""
+    """Summaries, verdicts over runs and figures of the studies, in the place of what stood there about these models."""
     section, colours = load_section("beyond"), load_section("render_figures.colours")
     bootstrap = {key: load_section("summarize")[key] for key in ("resamples", "seed")}
     with matplotlib.rc_context(RC):
         if of := models.get("frozen_tables"):
             table = frozen_table(copy, section["frozen_tables"], of, **bootstrap)
+            table = with_others(table, out / "frozen_tables.csv", section["frozen_tables"]["models"])
             write(table, out / "frozen_tables.csv")
             save_figure(frozen_figure(table, colours), out / "frozen_tables")
         for study in [study for study in OVER_RUNS if models.get(study)]:
             table = points_table(copy, study, runs_of(section, models, study), **bootstrap)
+            table = with_others(table, out / f"{study}.csv", section[study]["models"])
             write(table, out / f"{study}.csv")
             verdicts = judge_over_runs(read_claims(Path("data/claims.yaml")).over_runs, study, table)
             write(verdicts, out / f"{study}_verdicts.csv")

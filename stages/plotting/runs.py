@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from stages.analysis.over_runs import PATHWAYS, mean_over_runs
 from stages.plotting.layout import AXIS_LABELS, grid, head_columns, legend, reference_entry
 from stages.plotting.needs import QUESTIONS
-from stages.plotting.style import COMPLEMENT, bar_look
+from stages.plotting.style import bar_look
 
 METRIC = "recovered_logprob"
 # Study -> what is drawn beside SFT's top-5 accuracy, and the axis along which its points lie.
@@ -45,10 +45,10 @@ def over_runs(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def look_of(scheme: str, colours: Mapping[str, str]) -> dict[str, Any]:
-    """Its pathway's colour and marker; dotted where it is by layers only."""
+    """Its pathway's colour and marker; hollow and dotted where it is by layers only."""
     place = scheme.removesuffix(" | layers")
     colour = bar_look(place, dict(colours))["edgecolor"]
-    filled = "white" if place.endswith(COMPLEMENT) or place != scheme else colour
+    filled = "white" if place != scheme else colour
     return {
         **{"color": colour, "marker": MARKERS[place], "markerfacecolor": filled, "markersize": 3.5},
         "linestyle": ":" if place != scheme else "-",

@@ -118,6 +118,16 @@ def test_frozen_and_trained_tables_are_not_taken_for_one_another(tmp_path, monke
     assert drawn == [0.25] * 8 + [0.75] * 8
 
 
+def test_a_run_of_some_models_leaves_the_results_of_the_others(tmp_path):
+    def of(model: str, value: float) -> pd.DataFrame:
+        return pd.DataFrame({"model": [model], "estimate": [value]})
+
+    beyond.write(pd.concat([of("b", 1.0), of("c", 2.0)]), tmp_path / "t.csv")
+    table = beyond.with_others(of("b", 3.0), tmp_path / "t.csv", ["c", "b", "a"])
+    assert table.to_numpy().tolist() == [["c", 2.0], ["b", 3.0]]
+    assert beyond.with_others(of("b", 3.0), tmp_path / "none.csv", ["b"])["estimate"].tolist() == [3.0]
+
+
 def test_a_line_is_the_mean_over_runs_in_the_order_of_the_points_and_a_page_says_the_verdicts(tmp_path: Path):
     rng, rows = np.random.default_rng(0), []
     for seed in (1, 2, 3):
