@@ -74,7 +74,8 @@ def run_all(copy: Path, runs: Sequence[tuple[str, str, int]], jobs: int) -> None
     Raises:
         UserError: one of them failed; it has said why. What had begun beside it is waited for, and nothing else is begun.
     """
-    environment, failed = environment_of(copy), []
+    environment = environment_of(copy)
+    failed: list[tuple[str, str, int]] = []
 
     def work(run: tuple[str, str, int]) -> None:
         if failed:

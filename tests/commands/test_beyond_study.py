@@ -17,7 +17,10 @@ from stages.frame.rows import write_jsonl
 from stages.generate_facts import cast_texts
 from stages.plotting.runs import SERIES, frozen_figure, points_figure
 from stages.reporting.runs import beyond_figures
+from stages.study.checking.beyond import check_beyond
+from stages.study.faults import parsed
 from stages.study.params import read_yaml, with_changes
+from stages.study.schema import Params
 from weightgraft.errors import UserError
 
 VALUES = read_yaml(ROOT / "params.yaml")
@@ -46,6 +49,27 @@ def test_no_run_has_the_seed_of_the_pilots_and_claims_get_the_runs_they_ask_for(
     assert runs_of(SECTION, models, "texts")[:2] == [("texts", "tiny-gemma", 1), ("texts", "tiny-gemma", 2)]
     with pytest.raises(UserError, match="tiny-gpt3"):
         chosen_models(SECTION, ["texts"], ["tiny-gpt3"])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("frozen_tables.recipe", "fmfa", "'fmfa' must have `frozen`"),
+        ("frozen_tables.beside", "frozen_tables", "must not"),
+        (
+            "trajectory.models",
+            ["gpt2-xl"],
+            "beyond.trajectory.models: 'gpt2-xl' is not declared, or not trained here",
+        ),
+        ("trajectory.recipe", "lora", "it must be that of frozen_tables.beside"),
+        ("texts.seeds", [1, 1], "one is there twice"),
+        ("texts.forms", [1, 2], "beyond.texts.forms"),
+    ],
+)
+def test_what_make_beyond_cannot_train_is_told_before_any_work(key, value, words):
+    with pytest.raises(UserError) as told:
+        check_beyond(parsed(Params, with_changes(VALUES, {f"beyond.{key}": value})))
+    assert words in str(told.value) and "\n" not in str(told.value)
 
 
 @pytest.fixture
