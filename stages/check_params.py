@@ -19,6 +19,7 @@ from stages.facts.sheets import text_of, yaml_of
 from stages.facts.templates import PromptTemplate, read_prompt_templates, read_training_forms
 from stages.frame.timing import run_stage
 from stages.study.checking.architectures import check_architecture, is_stated
+from stages.study.checking.beyond import check_beyond
 from stages.study.checking.figures import check_figures
 from stages.study.checking.films import check_films
 from stages.study.checking.own import check_own, with_own_prompts
@@ -226,6 +227,7 @@ def check(values: Any, data: Path, reach: bool = True) -> Params:
     check_own(params, own)
     params = with_own_prompts(params, own)
     check_declared("families", params.families, params.models)
+    check_beyond(params)
     check_films(params.generate_facts, params.fetch_films, data / "films.csv")
     for name, recipe in params.recipes.items():
         if recipe.lora and recipe.frozen:

@@ -17,11 +17,13 @@ from stages.reporting.page import (
     in_brief,
     maps_of,
     number_tables,
+    picture,
     render,
     split_figures,
     training_table,
 )
 from stages.reporting.phrases import listed
+from stages.reporting.runs import beyond_figures
 from stages.reporting.sources import (
     hashes,
     read_notes,
@@ -69,7 +71,7 @@ def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
     inputs = [
         *(arguments.params, arguments.pyproject, arguments.claims, arguments.notes, arguments.summaries),
         *(arguments.verdicts, arguments.metrics, arguments.published, arguments.figures, arguments.families),
-        *(arguments.run_time, arguments.real),
+        *(arguments.run_time, arguments.real, arguments.beyond),
     ]
     return {
         "models": study["models"],
@@ -91,7 +93,7 @@ def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "first": first,
         "maps": maps_of(arguments.real, real_models),
         "with_new": study["new_form"]["models"],
-        "figures": [*figures, *([families] if families else [])],
+        "figures": [*figures, *([families] if families else []), *beyond_figures(arguments.beyond, picture)],
         "table": table,
         "matrix": matrix(table, claims, notes["questions"], real_models),
         "numbers": numbers(table),
@@ -147,6 +149,7 @@ def main() -> None:
             "where the seconds of the last `make repro` that trained everything went (csv); may be empty",
         ),
         ("real", "folder of what `make real` found on really pretrained models; may be empty"),
+        ("beyond", "folder of what `make beyond` found (csv, png); may be empty"),
         ("claims", "the claims (yaml)"),
         ("published", "folder of the published values (csv)"),
         ("out", "the page (html)"),

@@ -211,6 +211,7 @@ def write_study(folder: Path, study: dict = STUDY, figures: dict = FIGURES) -> N
         (folder / f"figures/{name}.png").write_bytes(png(1400, 800))
     (folder / "families").mkdir()
     (folder / "real").mkdir()
+    (folder / "beyond").mkdir()
     balance = {"change": ["tiny-gpt2", "rotary"], "prompt": "headline", "scheme": "LT - FE", "n": 120}
     balances = pd.DataFrame(balance | {"estimate": [0.15, 0.21], "low": [0.1, 0.16], "high": [0.2, 0.27]})
     balances.to_csv(folder / "families/families.csv", index=False)
@@ -223,7 +224,7 @@ def arguments_in(folder: Path) -> list[str]:
     """The stage's arguments for a study in a folder."""
     own = {
         "params": "params.yaml", "notes": "notes.yaml", "summaries": "summary", "verdicts": "verdicts", "metrics": "metrics",
-        "figures": "figures", "families": "families", "real": "real",
+        "figures": "figures", "families": "families", "real": "real", "beyond": "beyond",
         "run-time": "run_time.csv", "out": "report.html", "table": "verdicts.md",
     }  # fmt: skip
     shared = {"pyproject": "pyproject.toml", "claims": "data/claims.yaml", "published": "data/published"}

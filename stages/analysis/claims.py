@@ -100,6 +100,43 @@ class Claim(Section):
         return [part for part in self.parts if part.families is None or family in part.families]
 
 
+class RunPart(Section):
+    """One comparison that gives a number a run, judged over runs; it gets a verdict on each of its prompts and metrics.
+
+    measure: what the number is (stages/analysis/over_runs.py); least_runs: with fewer the part is undecided.
+    """
+
+    study: Literal["trajectory", "texts"]  # of params.yaml's beyond
+    setup: Name
+    experiment: Name
+    measure: Literal["first_known", "slope"]
+    scheme: SchemeName
+    than: SchemeName | None = None
+    rule: Rule
+    threshold: float
+    least_runs: Annotated[int, Field(ge=2)]
+    prompts: Names
+    metrics: Names
+
+    def words(self, metric: str) -> str:
+        """The comparison in words, such as "r(LT) - r(FE), first known: above 0"."""
+        form = "r({})" if metric.startswith("recovered") else "{}"
+        what = " - ".join(form.format(name) for name in (self.scheme, self.than) if name)
+        kind = {"first_known": "where SFT first knows the facts", "slope": "slope over log forms"}[
+            self.measure
+        ]
+        return f"{what}, {kind}: {self.rule.replace('_', ' ')} {self.threshold:g}"
+
+
+class RunClaim(Section):
+    """A claim about several trainings of a kind (make beyond)."""
+
+    id: Annotated[str, Field(pattern=r"^[A-Z][0-9]+$")]
+    text: Annotated[str, Field(min_length=1)]
+    comparison: Annotated[str, Field(min_length=1)]
+    parts: Annotated[list[RunPart], Field(min_length=1)]
+
+
 class PublishedTable(Section):
     """Where the paper's values of an experiment are: datasets by setup, and what its scheme names lack."""
 
@@ -111,6 +148,7 @@ class PublishedTable(Section):
 class Claims(Section):
     published: dict[Name, PublishedTable]
     claims: Annotated[list[Claim], Field(min_length=1)]
+    over_runs: list[RunClaim] = Field(default_factory=list)
 
 
 def side_by_side(claims: Sequence[Claim]) -> list[Claim]:
@@ -141,7 +179,7 @@ def read_claims(path: Path) -> Claims:
     if not isinstance(values, dict):
         raise UserError(f"{path}: no claims in it")
     defaults = values.pop("defaults", None) or {}
-    for claim in values.get("claims") or []:
+    for claim in [*(values.get("claims") or []), *(values.get("over_runs") or [])]:
         if isinstance(claim, dict) and isinstance(claim.get("parts"), list):
             claim["parts"] = [
                 {**defaults, **part} if isinstance(part, dict) else part for part in claim["parts"]
@@ -157,6 +195,13 @@ def read_claims(path: Path) -> Claims:
             )
         for part in claim.parts:
             _check_form(f"{path.name}: {claim.id}", part)
+    ids = [claim.id for claim in claims.claims]
+    for run_claim in claims.over_runs:
+        if run_claim.id in ids:
+            raise UserError(f"{path.name}: claim {run_claim.id} is there twice")
+        ids.append(run_claim.id)
+        for run_part in run_claim.parts:
+            _check_metrics(f"{path.name}: {run_claim.id}", run_part.metrics)
     return claims
 
 
@@ -176,7 +221,11 @@ def _check_form(key: str, part: Part) -> None:
         raise UserError(
             f"{key}: than_setup and times need than: with which scheme is {part.scheme!r} compared?"
         )
-    for metric in part.metrics:
+    _check_metrics(key, part.metrics)
+
+
+def _check_metrics(key: str, metrics: Iterable[str]) -> None:
+    for metric in metrics:
         if metric not in JUDGED:
             raise UserError(f"{key}: metric is {metric!r}; {choices(metric, JUDGED)}")
 
@@ -201,11 +250,24 @@ def check_claims(claims: Claims, evaluated: Evaluated) -> None:
                     _known(f"{key}: prompt of experiment {part.experiment}", prompt, prompts)
                 for scheme in part.schemes_of(setup):
                     _known(f"{key}: scheme of experiment {part.experiment}", scheme, schemes)
+    for run_claim in claims.over_runs:
+        for run_part in run_claim.parts:
+            _check_run_part(f"claim {run_claim.id}", run_part, evaluated)
     run = {experiment for experiments in evaluated.values() for experiment in experiments}
     for name, source in claims.published.items():
         _known("published: experiment", name, run)
         for setup in source.datasets:
             _known(f"published: {name}: setup", setup, evaluated)
+
+
+def _check_run_part(key: str, part: RunPart, evaluated: Evaluated) -> None:
+    _known(f"{key}: setup", part.setup, evaluated)
+    _known(f"{key}: experiment of setup {part.setup}", part.experiment, evaluated[part.setup])
+    prompts, schemes = evaluated[part.setup][part.experiment]
+    for prompt in part.prompts:
+        _known(f"{key}: prompt of experiment {part.experiment}", prompt, prompts)
+    for scheme in filter(None, (part.scheme, part.than)):
+        _known(f"{key}: scheme of experiment {part.experiment}", scheme, schemes)
 
 
 def _known(key: str, value: str, valid: Iterable[Any]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.analysis.claims import Claim, read_claims
+from stages.analysis.claims import Claim, RunClaim, read_claims
 from stages.commands.page_numbers import (
     EMPTY,
     Results,
@@ -24,7 +24,7 @@ from stages.commands.page_numbers import (
 )
 from stages.commands.page_real import decided, results_of_real, verdicts_of_real
 from stages.plotting.results import read_published
-from stages.reporting.phrases import listed
+from stages.reporting.phrases import estimate, listed
 from stages.reporting.tables import scheme_table
 from stages.reporting.words import MARKERS as WORDS
 from weightgraft.engine.families import FAMILIES
@@ -74,10 +74,14 @@ def claims(results: Results) -> list[Claim]:
     return read_claims(results.root / "data/claims.yaml").claims
 
 
+def run_claims(results: Results) -> list[RunClaim]:
+    return read_claims(results.root / "data/claims.yaml").over_runs
+
+
 def claims_table(results: Results) -> str:
     """Every claim, its words and what is compared; each row can be linked to, as #C1."""
     lines = ["| | claim | what is compared |", "| --- | --- | --- |"]
-    for claim in claims(results):
+    for claim in [*claims(results), *run_claims(results)]:
         text, comparison = (
             " ".join(words.split()).replace("|", "\\|") for words in (claim.text, claim.comparison)
         )
@@ -115,6 +119,29 @@ def beyond_table(results: Results) -> str:
             lines.append(
                 f"| [{claim.id}](claims.md#{claim.id}) {claim.text} | {claim.comparison} | {' | '.join(cells)} |"
             )
+    return "\n".join(lines)
+
+
+def beyond_runs(results: Results) -> str:
+    """The claims over runs with their verdicts, from `make beyond`: in each model, with the first part's mean over runs."""
+    files = sorted((results.root / "results/beyond").glob("*_verdicts.csv"))
+    table = pd.concat([pd.read_csv(file) for file in files], ignore_index=True) if files else None
+    lines = ["| claim | what is compared | verdicts |", "| --- | --- | --- |"]
+    for claim in run_claims(results):
+        told = []
+        of_claim = table[table["claim"] == claim.id] if table is not None else pd.DataFrame(columns=["model"])
+        for model, rows in of_claim.groupby("model", sort=False):
+            whole, first = rows[rows["prompt"] == "all"].iloc[0], rows.iloc[0]
+            value = estimate(first["estimate"], first["low"], first["high"], first["metric"])
+            told.append(
+                f"{model}: **{whole['verdict']}** ({first['prompt']} {value}, {int(whole['runs'])} runs)"
+            )
+        cells = [
+            f"[{claim.id}](claims.md#{claim.id}) {claim.text}",
+            claim.comparison,
+            ", ".join(told) or EMPTY,
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -168,6 +195,7 @@ def values() -> dict[str, Callable[[Results], str]]:
         "real_results": results_of_real,
         "real_verdicts": verdicts_of_real,
         "beyond": beyond_table,
+        "beyond_runs": beyond_runs,
         "bench": bench_table,
         "modules_weightgraft": lambda results: modules(results, "weightgraft"),
         "modules_stages": lambda results: modules(results, "stages"),

@@ -274,6 +274,36 @@ class Launch(Section):
     graft: Starter
 
 
+class FrozenTables(Section):
+    models: Names
+    seed: Seed
+    recipe: Name
+    beside: Name  # the recipe that trains the tables too
+
+
+class Trajectory(Section):
+    models: Names
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    recipe: Name
+    points: Annotated[int, Field(ge=2, le=100)]
+
+
+class TextsAFact(Section):
+    models: Names
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    recipe: Name
+    forms: Annotated[list[Count], Field(min_length=3)]
+    updates: Count
+
+
+class Beyond(Section):
+    """make beyond: what trains more models than the study does."""
+
+    frozen_tables: FrozenTables
+    trajectory: Trajectory
+    texts: TextsAFact
+
+
 class Params(Section):
     study: Study
     launch: Launch
@@ -290,5 +320,6 @@ class Params(Section):
     summarize: Summarize
     judge_claims: JudgeClaims
     render_figures: RenderFigures
+    beyond: Beyond
     # make real: a model -> what is otherwise in its study, by dotted key
     real: dict[Name, dict[str, Any]] = Field(default_factory=dict)

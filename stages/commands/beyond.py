@@ -1,0 +1,193 @@
+"""make beyond: what needs more trainings than the study has, in a copy of the repository (.beyond/), with the cache shared.
+
+frozen_tables: finetuned with embedding and unembedding as the base has them. trajectory: grafted at every tenth of the updates.
+texts: few sentence forms a fact, or many. What a killed run finished is not done again. The results go to results/beyond.
+"""
+
+import argparse
+import itertools
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pandas as pd
+
+from stages.analysis.claims import read_claims
+from stages.analysis.over_runs import judge_over_runs, summarize_points
+from stages.commands.beyond_run import EXPERIMENT, RUNS, SETUP
+from stages.commands.quick import NOTHING_MORE, environment_of, make_copy, repro
+from stages.plotting.runs import frozen_figure, points_figure
+from stages.plotting.style import save_figure
+from stages.study.params import load_section
+from weightgraft.errors import UserError, run_main
+from weightgraft.progress import bar
+from weightgraft.style import RC
+
+STUDIES = ("frozen_tables", "trajectory", "texts")
+OVER_RUNS = STUDIES[1:]
+DRAWN = (("check_params",), ("write_report",))  # in this order, alone
+
+
+def changes_of(
+    section: Mapping[str, Any], setups: Mapping[str, Any], models: Sequence[str]
+) -> dict[str, Any]:
+    """What the copy has in params.yaml: the recipe with frozen tables and, as a part, the one beside it, both asked alike."""
+    frozen = section["frozen_tables"]
+    asked = setups[frozen["recipe"]]
+    return NOTHING_MORE | {
+        "study.models": [*models],
+        "study.seeds": [frozen["seed"]],
+        "study.recipes": [frozen["recipe"]],
+        "study.parts": [frozen["beside"]],
+        "study.setups": [SETUP],
+        "study.new_form.recipes": [],
+        f"setups.{SETUP}": {**asked, "donors": {"sft": frozen["beside"]}},
+    }
+
+
+def chosen_models(
+    section: Mapping[str, Any], studies: Sequence[str], only: Sequence[str]
+) -> dict[str, list[str]]:
+    """The models of each study, of those asked for.
+
+    Raises:
+        UserError: a model is in none of the studies.
+    """
+    known = {model for study in studies for model in section[study]["models"]}
+    for model in only:
+        if model not in known:
+            raise UserError(
+                f"--models: {model!r} is in none of {', '.join(studies)}: {', '.join(sorted(known))}"
+            )
+    return {
+        study: [model for model in section[study]["models"] if not only or model in only] for study in studies
+    }
+
+
+def run_all(copy: Path, runs: Sequence[tuple[str, str, int]], jobs: int) -> None:
+    """Make the runs (study, model, seed), `jobs` processes side by side, in the copy and by its code.
+
+    Raises:
+        UserError: one of them failed; it has said why. What had begun beside it is waited for, and nothing else is begun.
+    """
+    environment = environment_of(copy)
+    failed: list[tuple[str, str, int]] = []
+
+    def work(run: tuple[str, str, int]) -> None:
+        if failed:
+            return
+        study, model, seed = run
+        command = [sys.executable, "-m", "stages.commands.beyond_run", "--study", study]
+        command += ["--model", model, "--seed", str(seed)]
+        if subprocess.run(command, cwd=copy, env=environment).returncode:
+            failed.append(run)
+        shown.update()
+
+    with bar("beyond", len(runs), "runs") as shown, ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(work, runs))
+    if failed:
+        raise UserError(
+            f"the run of {' '.join(map(str, failed[0]))} failed; what had finished is kept: run again"
+        )
+
+
+def frozen_table(
+    copy: Path, section: Mapping[str, Any], models: Sequence[str], **bootstrap: int
+) -> pd.DataFrame:
+    """Summaries of the recipe with frozen tables and of the one beside it; column `recipe`."""
+    tables = []
+    for model, (recipe, setup) in itertools.product(
+        models, ((section["beside"], SETUP), (section["recipe"], section["recipe"]))
+    ):
+        scores = pd.read_parquet(copy / f"runs/graft/{model}-{section['seed']}/{setup}.parquet")
+        scores = scores[scores["experiment"] == EXPERIMENT].assign(point=recipe)
+        tables.append(summarize_points(scores, **bootstrap))
+    return pd.concat(tables, ignore_index=True).rename(columns={"point": "recipe"})
+
+
+def points_table(
+    copy: Path, study: str, runs: Sequence[tuple[str, str, int]], **bootstrap: int
+) -> pd.DataFrame:
+    """Summaries of every point of every run of a study; column `point`."""
+    tables = []
+    with bar(f"beyond: {study}", len(runs), "summaries") as shown:
+        for _, model, seed in runs:
+            files = sorted((copy / RUNS / study).glob(f"{model}-{seed}-*.parquet"))
+            scores = pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
+            tables.append(summarize_points(scores, **bootstrap))
+            shown.update()
+    return pd.concat(tables, ignore_index=True)
+
+
+def with_others(table: pd.DataFrame, path: Path, order: Sequence[str]) -> pd.DataFrame:
+    """The table, and of the file what it says of other models: a run of some models leaves the others' results."""
+    old = pd.read_csv(path) if path.is_file() else table.iloc[:0]
+    both = pd.concat([table, old[~old["model"].isin(table["model"])]], ignore_index=True)
+    return both.sort_values(
+        "model", key=lambda names: names.map(list(order).index), kind="stable", ignore_index=True
+    )
+
+
+def write(table: pd.DataFrame, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(path, index=False, float_format="%.5g", lineterminator="\n")
+
+
+def publish(copy: Path, models: Mapping[str, Sequence[str]], out: Path) -> None:
+    """Summaries, verdicts over runs and figures of the studies, in the place of what stood there about these models."""
+    section, colours = load_section("beyond"), load_section("render_figures.colours")
+    bootstrap = {key: load_section("summarize")[key] for key in ("resamples", "seed")}
+    with matplotlib.rc_context(RC):
+        if of := models.get("frozen_tables"):
+            table = frozen_table(copy, section["frozen_tables"], of, **bootstrap)
+            table = with_others(table, out / "frozen_tables.csv", section["frozen_tables"]["models"])
+            write(table, out / "frozen_tables.csv")
+            save_figure(frozen_figure(table, colours), out / "frozen_tables")
+        for study in [study for study in OVER_RUNS if models.get(study)]:
+            table = points_table(copy, study, runs_of(section, models, study), **bootstrap)
+            table = with_others(table, out / f"{study}.csv", section[study]["models"])
+            write(table, out / f"{study}.csv")
+            verdicts = judge_over_runs(read_claims(Path("data/claims.yaml")).over_runs, study, table)
+            write(verdicts, out / f"{study}_verdicts.csv")
+            save_figure(points_figure(study, table, colours), out / study)
+
+
+def runs_of(
+    section: Mapping[str, Any], models: Mapping[str, Sequence[str]], study: str
+) -> list[tuple[str, str, int]]:
+    """(study, model, seed): all models' first runs before their second ones, so that what is cut off has some of each."""
+    return [(study, model, seed) for seed, model in itertools.product(section[study]["seeds"], models[study])]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="*", choices=STUDIES, help="just these; default: all three")
+    parser.add_argument("--models", nargs="*", default=[], help="just these of their models; default: all")
+    parser.add_argument("--jobs", type=int, default=2, help="processes side by side, of one thread each")
+    parser.add_argument("--copy", type=Path, default=Path(".beyond"))
+    parser.add_argument("--out", type=Path, default=Path("results/beyond"))
+    args = parser.parse_args()
+    section = load_section("beyond")
+    models = chosen_models(section, args.only or STUDIES, args.models)
+    needed = list(dict.fromkeys(itertools.chain.from_iterable(models.values())))
+    source, copy = Path.cwd(), args.copy.resolve()
+    make_copy(source, copy, changes_of(section, load_section("setups"), needed), cache=source / ".dvc/cache")
+    repro(copy, "graft" if "frozen_tables" in models else "pretrain", jobs=args.jobs)
+    runs = [run for study in OVER_RUNS if study in models for run in runs_of(section, models, study)]
+    run_all(copy, runs, args.jobs)
+    publish(copy, models, args.out)
+    print(f"beyond: {args.out}: {', '.join(models)}; {len(runs)} runs; weights and tables are in {args.copy}")
+    if args.out == Path("results/beyond"):
+        for stages in DRAWN:
+            if code := subprocess.run(["dvc", "repro", "--single-item", *stages]).returncode:
+                sys.exit(code)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,144 @@
+"""One run of make beyond, in a process of its own: finetuned with one seed, and grafted onto its base at every point that is kept.
+
+It runs in the copy of the repository. What is finished (one table a training) is not done again; a killed training goes on.
+
+    python -m stages.commands.beyond_run --study trajectory --model tiny-gpt2 --seed 1
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+
+from stages.commands.forms import nested_forms, texts_of, untested_forms
+from stages.commands.kept_points import finetune_settings, shares_of, train_keeping, updates_of
+from stages.evaluation.chunks import code_digest, folder_of
+from stages.evaluation.chunks import discard as discard_chunks
+from stages.evaluation.setups import evaluate
+from stages.finetune import recipe_texts
+from stages.frame.rows import read_jsonl
+from stages.frame.settings import read_settings
+from stages.modeling.models import load_model, set_up, weights_digest
+from stages.modeling.training import discard, fingerprint
+from stages.study.params import load_section
+from weightgraft.errors import run_main
+
+RUNS = Path("runs/beyond")
+SETTINGS, FACTS = Path("runs/settings"), Path("runs/facts")
+EXPERIMENT = "layers_only"  # position schemes, whole and by layers only
+SETUP = "trained_tables"  # the recipe's model onto its base; its name in the copy (beyond.py)
+
+
+class Training(NamedTuple):
+    """One training of a run. points: updates -> what the point is called in the results, a share or a number of forms."""
+
+    name: str
+    texts: list[str]
+    settings: dict[str, Any]
+    points: dict[int, float]
+
+
+def trajectory(wanted: Mapping[str, Any], item: Mapping[str, Any], seed: int) -> list[Training]:
+    """X8: the recipe itself, kept after equal shares of its updates."""
+    recipe = item["recipe"]
+    settings = finetune_settings(item["model"]["finetune"], recipe)
+    texts = recipe_texts(FACTS, recipe, item["model"]["base_forms"], seed)
+    points, updates = wanted["points"], updates_of(settings, len(texts))
+    kept = {done: share / points for share, done in enumerate(shares_of(updates, points), start=1)}
+    return [Training("whole", texts, settings, kept)]
+
+
+def texts(wanted: Mapping[str, Any], item: Mapping[str, Any], seed: int) -> list[Training]:
+    """X7: the recipe's facts told by few forms or by many, with as many updates."""
+    recipe = item["recipe"]
+    forms = untested_forms(Path("data/templates"), Path("data/beyond/forms.yaml"))
+    facts = read_jsonl(FACTS / f"facts/{recipe['dataset']}.jsonl")
+    trainings = []
+    for number in wanted["forms"]:
+        told = texts_of(facts, nested_forms(forms, number, seed), recipe)
+        settings = finetune_settings(item["model"]["finetune"], recipe)
+        settings["num_train_epochs"] = wanted["updates"] / updates_of(
+            {**settings, "num_train_epochs": 1}, len(told)
+        )
+        trainings.append(Training(f"{number}-forms", told, settings, {wanted["updates"]: number}))
+    return trainings
+
+
+STUDIES = {"trajectory": trajectory, "texts": texts}
+
+
+def scored(
+    args: argparse.Namespace, grafted: Mapping[str, Any], folders: Mapping[float, Path], out: Path
+) -> pd.DataFrame:
+    """The per-fact table of every point, with a column `point`. grafted: settings of the stage graft."""
+    tables = []
+    for point, folder in folders.items():
+        setup = {**grafted["setups"][SETUP], "donors": {"sft": folder.name}, "experiments": [EXPERIMENT]}
+        places = argparse.Namespace(
+            **{"model": args.model, "seed": args.seed, "facts": FACTS, "own": Path("runs/own"), "out": out},
+            **{"base": Path(f"runs/pretrain/{args.model}"), "early": Path(f"runs/early/{args.model}")},
+            finetuned=folder.parent,
+        )
+        table = evaluate(places, {**grafted, "setups": {args.study: setup}}, args.study)
+        assert table is not None  # this is the only process
+        tables.append(table.assign(point=point))
+    return pd.concat(tables, ignore_index=True)
+
+
+def is_done(path: Path, run: str) -> bool:
+    """Whether the table of this very run is there."""
+    return path.is_file() and set(pd.read_parquet(path, columns=["run"])["run"]) == {run}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--study", choices=[*STUDIES], required=True)
+    parser.add_argument("--model", required=True, help="an entry of models: in params.yaml")
+    parser.add_argument("--seed", type=int, required=True, help="of finetuning")
+    args = parser.parse_args()
+    wanted = load_section(f"beyond.{args.study}")
+    item = read_settings(SETTINGS / f"finetune/{args.model}-{wanted['recipe']}.json")
+    grafted = read_settings(SETTINGS / f"graft/{args.model}-{load_section('beyond.frozen_tables.seed')}.json")
+    own, base = item["model"], Path(f"runs/pretrain/{args.model}")
+    torch.set_num_threads(own["threads"])  # a part of the fingerprint
+    for training in STUDIES[args.study](wanted, item, args.seed):
+        out = RUNS / args.study / f"{args.model}-{args.seed}-{training.name}.parquet"
+        made_from = (training, args.seed, weights_digest(base))
+        prompts = (FACTS / f"prompts/{item['recipe']['dataset']}.jsonl").read_text(encoding="utf-8")
+        run = fingerprint(*made_from, grafted, prompts, code_digest())
+        if is_done(out, run):
+            continue
+        begun = time.process_time()
+        set_up(args.seed, own["threads"])
+        model, tokenizer = load_model(base)
+        checkpoint = Path(".ckpt") / out.with_suffix("")
+        folders = {point: checkpoint / f"points/{updates}" for updates, point in training.points.items()}
+        train_keeping(
+            *(model, tokenizer, training.texts, training.settings, own["device"], args.seed, checkpoint),
+            run=fingerprint(*made_from),
+            at=dict(zip(training.points, folders.values(), strict=True)),
+        )
+        trained = time.process_time()
+        scores = scored(args, grafted, folders, out).assign(run=run)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part = out.with_name(out.name + ".part")
+        scores.to_parquet(part, index=False)
+        os.replace(part, out)
+        discard(checkpoint)  # the last steps: a kill before them costs no update
+        discard_chunks(folder_of(out))
+        print(
+            f"beyond: {out}: {len(training.texts):,} texts an epoch, {len(folders)} points; CPU seconds: training "
+            f"{trained - begun:.0f}, scoring {time.process_time() - trained:.0f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,104 @@
+"""What make beyond found, in the report: its figures with captions and sentences."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stages.reporting.phrases import estimate, listed, number
+
+CAPTIONS = {
+    "frozen_tables": (
+        "Finetuned with embedding and unembedding left as the base has them, beside the recipe that trains them too: what the "
+        "pathways recover of the log-probability, whole and by layers only."
+    ),
+    "trajectory": (
+        "Which pathway comes first? SFT's top-5 accuracy, and what the pathways recover of the log-probability by layers only, at "
+        "every tenth of the updates; each point against the model as it is then."
+    ),
+    "texts": (
+        "How many sentences tell a fact: SFT's top-5 accuracy, and what the pathways recover of the log-probability, after as many "
+        "updates on 1 to 12 forms a direction; the form of the prompt qa is never among them."
+    ),
+}
+TITLES = {
+    "frozen_tables": 'Figure "frozen tables"',
+    "trajectory": 'Figure "on the way"',
+    "texts": 'Figure "texts a fact"',
+}
+PROMPT = "headline"
+
+
+def frozen_sentences(folder: Path) -> list[str]:
+    """What FE+LT and each pathway recover where the tables are frozen and where they are not, model by model."""
+    table = pd.read_csv(folder / "frozen_tables.csv")
+    rows = table[(table["prompt"] == PROMPT) & (table["metric"] == "recovered_logprob")]
+    said = []
+    for scheme in ("FE+LT", "FE", "LT", "FE+LT | layers"):
+        parts = []
+        for model, of_model in rows[rows["scheme"] == scheme].groupby("model", sort=False):
+            values = [
+                f"{row.recipe} {estimate(row.estimate, row.low, row.high)}" for row in of_model.itertuples()
+            ]
+            parts.append(f"{model} {', '.join(values)}")
+        said.append(f"{scheme} on {PROMPT} (n = {rows['n'].min()}): {'; '.join(parts)}.")
+    return said
+
+
+def verdict_sentences(folder: Path, study: str) -> list[str]:
+    """The verdict of each claim over runs in each model, with the number of its first part."""
+    table = pd.read_csv(folder / f"{study}_verdicts.csv")
+    said = []
+    for claim, of_claim in table.groupby("claim", sort=False):
+        parts = []
+        for model, rows in of_claim.groupby("model", sort=False):
+            whole, first = rows[rows["prompt"] == "all"].iloc[0], rows.iloc[0]
+            ends = (
+                f"{estimate(first['estimate'], first['low'], first['high'])} over {int(first['runs'])} runs"
+            )
+            parts.append(f"{model} {whole['verdict']} ({first['prompt']} {ends})")
+        said.append(f"{claim}, {of_claim['comparison'].iloc[-1]}: {listed(parts)}.")
+    return said
+
+
+def knowing_sentences(folder: Path) -> list[str]:
+    """From which share of the updates on SFT knows more than half of the facts by its interval, in each run."""
+    table = pd.read_csv(folder / "trajectory.csv")
+    rows = table[(table["metric"] == "top5_accuracy") & (table["prompt"] == PROMPT) & (table["low"] > 0.5)]
+    first = rows.groupby(["model", "seed"], sort=False)["point"].min()
+    parts = [
+        f"{model} {', '.join(number(share) for share in shares)}"
+        for model, shares in first.groupby("model", sort=False)
+    ]
+    told = f"SFT's top-5 accuracy on {PROMPT} is above .5 from these shares of the updates on, run by run: {'; '.join(parts)}."
+    return [told] if parts else []
+
+
+SENTENCES: dict[str, Callable[[Path], list[str]]] = {
+    "frozen_tables": frozen_sentences,
+    "trajectory": lambda folder: verdict_sentences(folder, "trajectory") + knowing_sentences(folder),
+    "texts": lambda folder: verdict_sentences(folder, "texts"),
+}
+
+
+def beyond_figures(folder: Path, picture: Callable[[Path], dict[str, Any]]) -> list[dict[str, Any]]:
+    """The figures of make beyond that were made, as the page has figures. picture: a file as it stands in the page."""
+    shown = []
+    for study, sentences in SENTENCES.items():
+        if (folder / f"{study}.csv").is_file():
+            said = sentences(folder)
+            texts = {
+                "caption": CAPTIONS[study],
+                "sentences": said,
+                "alt": " ".join([CAPTIONS[study], *said[:1]]),
+            }
+            shown.append(
+                {
+                    "name": f"beyond_{study}",
+                    "title": TITLES[study],
+                    **texts,
+                    **picture(folder / f"{study}.png"),
+                }
+            )
+    return shown

@@ -1,0 +1,41 @@
+"""Checks of params.yaml's `beyond`: what make beyond trains is declared, and its recipes are what they are compared as."""
+
+from stages.study.faults import choices
+from stages.study.schema import Params
+from weightgraft.errors import UserError
+
+
+def check_beyond(params: Params) -> None:
+    """Models and recipes exist, and are trained here; each run is there once; one recipe freezes its tables, the one beside none.
+
+    Raises:
+        UserError: the first fault, in one line that names the key.
+    """
+    frozen, trajectory, texts = params.beyond.frozen_tables, params.beyond.trajectory, params.beyond.texts
+    trained = [name for name, model in params.models.items() if model.pretrain]
+    for name, section in (("frozen_tables", frozen), ("trajectory", trajectory), ("texts", texts)):
+        for model in section.models:
+            _known(f"beyond.{name}.models", model, trained)
+        _known(f"beyond.{name}.recipe", section.recipe, [*params.recipes])
+    _known("beyond.frozen_tables.beside", frozen.beside, [*params.recipes])
+    _known("setups, of beyond.frozen_tables.recipe", frozen.recipe, [*params.setups])
+    if not params.recipes[frozen.recipe].frozen or params.recipes[frozen.beside].frozen:
+        raise UserError(
+            f"beyond.frozen_tables: recipe {frozen.recipe!r} must have `frozen`, and beside {frozen.beside!r} must not"
+        )
+    for key, recipe in (("trajectory", trajectory.recipe), ("texts", texts.recipe)):
+        # Both are trained from the settings that the copy has for frozen_tables.beside.
+        if recipe != frozen.beside:
+            raise UserError(
+                f"beyond.{key}.recipe is {recipe!r}; it must be that of frozen_tables.beside, {frozen.beside!r}"
+            )
+    for key, numbers in (
+        ("trajectory.seeds", trajectory.seeds), ("texts.seeds", texts.seeds), ("texts.forms", texts.forms)
+    ):  # fmt: skip
+        if len({*numbers}) < len(numbers):
+            raise UserError(f"beyond.{key} is {numbers}: one is there twice")
+
+
+def _known(key: str, name: str, declared: list[str]) -> None:
+    if name not in declared:
+        raise UserError(f"{key}: {name!r} is not declared, or not trained here; {choices(name, declared)}")

@@ -1,0 +1,192 @@
+"""Claims about make beyond: its study is valid, its runs are what params.yaml says, each recipe is told under its own name."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from closure import ROOT
+
+from stages.analysis.over_runs import COLUMNS, SCHEMES, mean_over_runs
+from stages.check_params import check
+from stages.commands import beyond, beyond_run
+from stages.commands.beyond import changes_of, chosen_models, frozen_table, runs_of
+from stages.facts.world import Fact
+from stages.frame.rows import write_jsonl
+from stages.generate_facts import cast_texts
+from stages.plotting.runs import SERIES, frozen_figure, points_figure
+from stages.reporting.runs import beyond_figures
+from stages.study.checking.beyond import check_beyond
+from stages.study.faults import parsed
+from stages.study.params import read_yaml, with_changes
+from stages.study.schema import Params
+from weightgraft.errors import UserError
+
+VALUES = read_yaml(ROOT / "params.yaml")
+SECTION, COLOURS = VALUES["beyond"], VALUES["render_figures"]["colours"]
+FIELDS = ("movie_title", "release_year", "genre", "city", "main_character", "box_office_earnings", "director")
+
+
+def test_the_study_of_the_copy_is_valid_and_asks_both_recipes_alike():
+    changes = changes_of(SECTION, VALUES["setups"], SECTION["frozen_tables"]["models"])
+    params = check(with_changes(VALUES | {"real": {}}, changes), ROOT / "data", reach=False)
+    one, other = (params.setups[name].model_dump() for name in ("frozen_tables", beyond_run.SETUP))
+    assert (one.pop("donors"), other.pop("donors")) == ({"sft": "frozen_tables"}, {"sft": "fmra"})
+    assert one == other and beyond_run.EXPERIMENT in one["experiments"]
+    recipes = [params.recipes[name] for name in ("fmra", "frozen_tables")]
+    assert [recipe.frozen for recipe in recipes] == [[], ["embed", "unembed"]]
+
+
+def test_no_run_has_the_seed_of_the_pilots_and_claims_get_the_runs_they_ask_for():
+    assert {*SECTION["trajectory"]["models"]} == {*VALUES["study"]["models"]} and len(
+        SECTION["texts"]["models"]
+    ) == 2
+    for study, least in (("trajectory", 3), ("texts", 5)):
+        seeds = SECTION[study]["seeds"]
+        assert 0 not in seeds and len({*seeds}) == len(seeds) >= least
+    models = chosen_models(SECTION, ["texts"], ["tiny-gemma"])
+    assert runs_of(SECTION, models, "texts")[:2] == [("texts", "tiny-gemma", 1), ("texts", "tiny-gemma", 2)]
+    with pytest.raises(UserError, match="tiny-gpt3"):
+        chosen_models(SECTION, ["texts"], ["tiny-gpt3"])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("frozen_tables.recipe", "fmfa", "'fmfa' must have `frozen`"),
+        ("frozen_tables.beside", "frozen_tables", "must not"),
+        (
+            "trajectory.models",
+            ["gpt2-xl"],
+            "beyond.trajectory.models: 'gpt2-xl' is not declared, or not trained here",
+        ),
+        ("trajectory.recipe", "lora", "it must be that of frozen_tables.beside"),
+        ("texts.seeds", [1, 1], "one is there twice"),
+        ("texts.forms", [1, 2], "beyond.texts.forms"),
+    ],
+)
+def test_what_make_beyond_cannot_train_is_told_before_any_work(key, value, words):
+    with pytest.raises(UserError) as told:
+        check_beyond(parsed(Params, with_changes(VALUES, {f"beyond.{key}": value})))
+    assert words in str(told.value) and "\n" not in str(told.value)
+
+
+@pytest.fixture
+def item(tmp_path, monkeypatch) -> dict:
+    """Settings of finetuning, among 8 facts that are told as the stage does."""
+    facts = [
+        {"fact_id": i, "first_actor": f"Ann {i}", "second_actor": f"Bob {i}", "half": "ab"[i % 2]} | dict.fromkeys(FIELDS, "x")
+        for i in range(8)
+    ]  # fmt: skip
+    told = cast_texts([Fact(**fact) for fact in facts], ["{first_actor} and {second_actor}."] * 2)
+    write_jsonl(tmp_path / "facts/fmra.jsonl", facts)
+    write_jsonl(tmp_path / "texts/fmra.jsonl", told)
+    monkeypatch.setattr(beyond_run, "FACTS", tmp_path)
+    monkeypatch.chdir(ROOT)
+    own = {
+        "finetune": VALUES["models"]["tiny-gpt2"]["finetune"] | {"num_train_epochs": 5},
+        "base_forms": "all",
+    }
+    return {"model": own, "recipe": VALUES["recipes"]["fmra"]}
+
+
+def test_points_are_equal_shares_of_the_recipes_own_updates(item):
+    (training,) = beyond_run.trajectory({"points": 10}, item, seed=1)
+    assert len(training.texts) == 32 and [*training.points] == [2, 4, 6, 8, 10, 12, 14, 16, 18, 20]
+    assert [*training.points.values()] == pytest.approx([share / 10 for share in range(1, 11)])
+
+
+def test_however_many_forms_tell_a_fact_there_are_as_many_updates_and_whole_epochs(item):
+    trainings = beyond_run.texts({"forms": [1, 2, 4, 8, 12], "updates": 48}, item, seed=1)
+    sizes = [len(training.texts) for training in trainings]
+    assert sizes == [16 * number for number in (1, 2, 4, 8, 12)]
+    assert [training.settings["num_train_epochs"] for training in trainings] == [24, 12, 6, 3, 2]
+    assert [training.points for training in trainings] == [{48: number} for number in (1, 2, 4, 8, 12)]
+    assert all({*few.texts} < {*many.texts} for few, many in pairwise(trainings))
+    assert not any("A: An actor named" in text for training in trainings for text in training.texts)
+
+
+def scores(value: float) -> pd.DataFrame:
+    """Per-fact rows in which every scheme but PRE and SFT recovers `value`."""
+    rows = [
+        {
+            **{
+                "model": "tiny-gpt2",
+                "seed": 0,
+                "setup": "s",
+                "dataset": "d",
+                "experiment": beyond_run.EXPERIMENT,
+            },
+            **{"prompt": prompt, "template": prompt, "template_split": "seen", "direction": "ab", "draw": 0},
+            **{"scheme": scheme, "fact_id": fact, "target_rank": 3, "foil_logit": 0.0},
+            **{"target_logprob": -4 + 4 * share, "target_logit": share},
+        }
+        for prompt in ("headline", "qa")
+        for scheme, share in {**dict.fromkeys(SCHEMES, value), "PRE": 0.0, "SFT": 1.0}.items()
+        for fact in range(4)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_frozen_and_trained_tables_are_not_taken_for_one_another(tmp_path, monkeypatch):
+    folder = tmp_path / "runs/graft/tiny-gpt2-0"
+    folder.mkdir(parents=True)
+    scores(0.75).to_parquet(folder / "frozen_tables.parquet")
+    scores(0.25).to_parquet(folder / f"{beyond_run.SETUP}.parquet")
+    table = frozen_table(tmp_path, SECTION["frozen_tables"], ["tiny-gpt2"], resamples=100, seed=0)
+    found = table[table["metric"] == "recovered_logprob"].groupby("recipe")["estimate"].unique()
+    assert found["frozen_tables"].tolist() == [0.75] and found["fmra"].tolist() == [0.25]
+    figure = frozen_figure(table, COLOURS)
+    drawn = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() in "os^v"]
+    assert drawn == [0.25] * 8 + [0.75] * 8
+
+
+def test_a_run_of_some_models_leaves_the_results_of_the_others(tmp_path):
+    def of(model: str, value: float) -> pd.DataFrame:
+        return pd.DataFrame({"model": [model], "estimate": [value]})
+
+    beyond.write(pd.concat([of("b", 1.0), of("c", 2.0)]), tmp_path / "t.csv")
+    table = beyond.with_others(of("b", 3.0), tmp_path / "t.csv", ["c", "b", "a"])
+    assert table.to_numpy().tolist() == [["c", 2.0], ["b", 3.0]]
+    assert beyond.with_others(of("b", 3.0), tmp_path / "none.csv", ["b"])["estimate"].tolist() == [3.0]
+
+
+def test_a_line_is_the_mean_over_runs_in_the_order_of_the_points_and_a_page_says_the_verdicts(tmp_path: Path):
+    rng, rows = np.random.default_rng(0), []
+    for seed in (1, 2, 3):
+        for point in (1.0, 0.1, 0.5):
+            for prompt in ("headline", "qa"):
+                for scheme in ("SFT", *SERIES["trajectory"]):
+                    metric = "top5_accuracy" if scheme == "SFT" else "recovered_logprob"
+                    value = rng.random() / 2 + 0.2 * (scheme == "LT | layers")
+                    row = (
+                        "tiny-gpt2",
+                        seed,
+                        point,
+                        prompt,
+                        scheme,
+                        metric,
+                        9,
+                        value,
+                        value - 0.1,
+                        value + 0.1,
+                    )
+                    rows.append(dict(zip(COLUMNS, row, strict=True)))
+    table = pd.DataFrame(rows)
+    axes = points_figure("trajectory", table, COLOURS).axes[0]
+    (line,) = [line for line in axes.lines if line.get_marker() == "s"]
+    chosen = table[(table["prompt"] == "headline") & (table["scheme"] == "LT | layers")]
+    expected = [mean_over_runs(rows["estimate"])[0] for _, rows in chosen.groupby("point")]
+    assert line.get_ydata() == pytest.approx(expected) and [*line.get_xdata()] == [0.1, 0.5, 1.0]
+
+    assert beyond_figures(tmp_path, lambda path: {"uri": path.name}) == []
+    table.to_csv(tmp_path / "trajectory.csv", index=False)
+    claims = beyond.read_claims(ROOT / "data/claims.yaml").over_runs
+    both = pd.concat([table.assign(metric=name) for name in ("recovered_logit_difference", "recovered_top5")])
+    both = pd.concat([table, both[both["scheme"] != "SFT"]])
+    verdicts = beyond.judge_over_runs(claims, "trajectory", both.assign(low=0.6))
+    verdicts.to_csv(tmp_path / "trajectory_verdicts.csv", index=False)
+    (shown,) = beyond_figures(tmp_path, lambda path: {"uri": path.name})
+    assert shown["uri"] == "trajectory.png" and shown["sentences"][0].startswith("L1, at the first point")
+    assert "over 3 runs" in shown["sentences"][0]
