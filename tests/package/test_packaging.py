@@ -104,7 +104,9 @@ def test_what_a_command_has_made_is_not_looked_through_when_it_ends():
     told = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count()))"  # called after what is registered later
     more = "more = [[] for _ in range(100_000)]"  # as what a command imports while it runs
     script = f"{told}; {run}; {more}"
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert int(done.stdout) > 100_000
 
 
