@@ -57,8 +57,7 @@ test: $(READY)  ## formatting, lint, types and tests
 	tested=$$?; wait $$! && exit $$tested
 
 figures: check  ## redraw the figures and the report from the committed summaries, without training
-	dvc repro --single-item check_params
-	dvc repro --single-item --force render_figures write_report
+	dvc repro --single-item --force check_params render_figures write_report
 
 pages: $(READY)  ## the numbers and tables in README.md and docs/, from the committed results
 	python -m stages.commands.pages

@@ -1,6 +1,9 @@
-"""Stage render_figures: summaries in, the study's figures out (PNG and SVG)."""
+"""Stage render_figures: summaries in, the study's figures out (PNG and SVG), several at a time."""
 
 import argparse
+import gc
+import os
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 
@@ -10,7 +13,8 @@ import pandas as pd
 from stages.frame.settings import read_settings
 from stages.frame.timing import run_stage
 from stages.plotting.figures import draw
-from stages.plotting.needs import drawn_figures
+from stages.plotting.needs import drawn_figures, setups_of
+from stages.plotting.processes import side_by_side, uncollected
 from stages.plotting.results import read_published, read_real, read_summaries
 from stages.plotting.style import save_figure
 from stages.study.items import summary_items
@@ -20,20 +24,48 @@ from weightgraft.style import RC
 
 
 def render(
-    summaries: pd.DataFrame, published: dict[str, pd.DataFrame], study: dict, section: dict, out: Path
+    summaries: pd.DataFrame,
+    published: dict[str, pd.DataFrame],
+    study: dict,
+    section: dict,
+    out: Path,
+    processes: int = 1,
 ) -> list[str]:
-    """Draw every figure of the section whose setups the study has; gives the names of those written."""
+    """Draw every figure of the section whose setups the study has; gives the names of those written.
+
+    processes: how many draw side by side; the bytes are the same.
+    """
     names = drawn_figures(section["figures"], study)
     if not names:
         raise UserError(
             f"render_figures.figures: none can be drawn from {', '.join([*study['recipes'], *study['own'], *study['setups']])}"
         )
-    with matplotlib.rc_context(RC), bar("render_figures", len(names), "figures", leave=False) as shown:
-        for name in names:
-            figure = draw(name, section["figures"][name], summaries, published, study, section)
-            save_figure(figure, out / name)
-            shown.update()
+    # Each process is sent the rows of its figure's setups alone. The last figure first: maps take longest, the schematic the
+    # shortest, so that all processes end at about the same time.
+    order = names[::-1]
+    setups = [setups_of(section["figures"][name]) for name in order]
+    rows = (summaries[summaries["setup"].isin(of_figure)] for of_figure in setups)
+    write = partial(write_figure, published=published, study=study, section=section, out=out)
+    with side_by_side(min(processes, len(names)), "render_figures") as run:
+        written = run(write, order, rows)
+        with bar("render_figures", len(names), "figures", leave=False) as shown:
+            for _ in written:
+                shown.update()
     return names
+
+
+def write_figure(
+    name: str,
+    summaries: pd.DataFrame,
+    published: dict[str, pd.DataFrame],
+    study: dict,
+    section: dict,
+    out: Path,
+) -> None:
+    """Draw one figure and write its files."""
+    with uncollected(), matplotlib.rc_context(RC):
+        save_figure(draw(name, section["figures"][name], summaries, published, study, section), out / name)
+    gc.collect()
 
 
 def closing_line(out: Path, names: list[str], summaries: pd.DataFrame) -> str:
@@ -73,7 +105,8 @@ def main() -> None:
         ],
         ignore_index=True,
     )
-    names = render(summaries, read_published(arguments.published), study, section, arguments.out)
+    published, cores = read_published(arguments.published), os.cpu_count() or 1
+    names = render(summaries, published, study, section, arguments.out, processes=cores)
     print(closing_line(arguments.out, names, summaries))
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from stages.analysis.claims import read_claims, side_by_side
 from stages.frame.timing import run_stage
+from stages.plotting.processes import uncollected, workers
 from stages.plotting.results import read_published, read_real, read_summaries
 from stages.reporting.leading import answer, at_a_glance, really_pretrained, tiny_models
 from stages.reporting.matrix import matrix, numbers
@@ -58,15 +59,18 @@ def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
     verdicts = read_verdicts(arguments.verdicts, pairs, needed)
     real = read_real(arguments.real, params.get("real", {}))
     judged_real = read_real_verdicts(arguments.real, params.get("real", {}))
-    table = verdict_table(pd.concat([*judged_real, verdicts], ignore_index=True), claims)
     published = read_published(arguments.published)
+    every = pd.concat([*real, summaries], ignore_index=True)
+    with workers(1) as pool:  # figures and their sentences need no verdicts, and take as long
+        drawn = pool.submit(figures_of, params, summaries, arguments.figures)
+        tables = pool.submit(number_tables, params, every, published)
+        table = verdict_table(pd.concat([*judged_real, verdicts], ignore_index=True), claims)
+        method, first, figures = split_figures(drawn.result())
     tiny = Found(summaries, verdicts, of_models(table, verdicts), study, published["position_grafting"])
     real_models = list(dict.fromkeys(name for found in real for name in found["model"]))
     groups = [(tiny_models(study["models"]), tiny)] if study["recipes"] else []
     if real and judged_real:
         groups.insert(0, (listed(real_models), of_real(tiny, table, real, judged_real)))
-    method, first, figures = split_figures(figures_of(params, summaries, arguments.figures))
-    every = pd.concat([*real, summaries], ignore_index=True)
     families = families_figure(arguments.families)
     inputs = [
         *(arguments.params, arguments.pyproject, arguments.claims, arguments.notes, arguments.summaries),
@@ -99,7 +103,7 @@ def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "numbers": numbers(table),
         "brief": in_brief(table),
         "run_time": read_run_time(arguments.run_time),
-        "tables": number_tables(params, every, published),
+        "tables": tables.result(),
         "words": words(groups),
         "training": training_table(read_training(arguments.metrics)),
         "sections": read_sections(arguments.params),
@@ -157,8 +161,9 @@ def main() -> None:
     ):
         parser.add_argument(f"--{name}", type=Path, required=True, help=what)
     arguments = parser.parse_args()
-    content = content_of(arguments)
-    page = render(content)
+    with uncollected():
+        content = content_of(arguments)
+        page = render(content)
     told = f"{content['words']}\n\n{markdown(content['table'])}"
     for path, text in ((arguments.out, page), (arguments.table, told)):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -57,7 +57,7 @@ def necessity_figure(material: Material, setups: Sequence[str], metric: str) -> 
     models, colours = shown_models(material, rows), material.section["colours"]
     groups = {"SFT": LEFT_OUT, "FE[1/1]": [f"{name}@FE" for name in WITHIN_LAYERS]}
     heights = [0.75 + 0.21 * len(cells) for cells in groups.values()]
-    figure, panels = grid(len(heights), len(models), heights=heights, margins=1.0, sharey="row")
+    figure, panels = grid(len(heights), len(models), heights=heights, margins=1.0)
     prompt = QUESTIONS[0]
     for line, (whole, cells) in zip(panels, groups.items(), strict=True):
         for axes, model in zip(line, models, strict=True):
@@ -155,7 +155,7 @@ def collateral_figure(material: Material, setups: Sequence[str], metric: str | N
         for name in ("mean_logprob", "mean_watched_mass")
     }
     models = shown_models(material, rows["mean_logprob"])
-    figure, panels = grid(len(rows), len(models), heights=1.6, margins=1.4, sharey="row")
+    figure, panels = grid(len(rows), len(models), heights=1.6, margins=1.4)
     names = [*COLLATERAL_SCHEMES]
     for line, (name, found) in zip(panels, rows.items(), strict=True):
         for axes, model in zip(line, models, strict=True):

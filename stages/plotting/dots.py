@@ -137,7 +137,7 @@ def patching_figure(material: Material, setups: Sequence[str], metric: str) -> F
     study, colours = material.study, material.section["colours"]
     rows = bars_of(material.summaries, study["seeds"], setup=setups[0], experiment="patching", metric=metric)
     prompts = [prompt for prompt in PROMPTS if prompt in set(rows["prompt"])]
-    figure, panels = grid(len(prompts), len(study["models"]), heights=1.7, margins=1.0, sharex="col")
+    figure, panels = grid(len(prompts), len(study["models"]), heights=1.7, margins=1.0)
     for line, prompt in zip(panels, prompts, strict=True):
         for axes, model in zip(line, study["models"], strict=True):
             layers = patched_layers(rows[rows["model"] == model])
@@ -190,9 +190,12 @@ def metrics_figure(material: Material, setups: Sequence[str], metric: str | None
     """E8: the eight schemes under every metric, headline prompt: a row a metric; ranks as dots on a log axis."""
     study, section = material.study, material.section
     models, prompt = study["models"], PROMPTS[0]
-    figure, panels = grid(len(METRICS_PAGE), len(models), heights=1.0, margins=1.6, sharey="row")
+    figure, panels = grid(len(METRICS_PAGE), len(models), heights=1.0, margins=1.6)
     diamonds = 0
     for line, name in zip(panels, METRICS_PAGE, strict=True):
+        if name == "mean_rank":  # its limits are matplotlib's, from what all of its panels show
+            for axes in line[1:]:
+                axes.sharey(line[0])
         rows = bars_of(
             material.summaries, study["seeds"], setup=setups[0], experiment="positions", metric=name
         )

@@ -63,9 +63,9 @@ def draw(
         )
     setups = setups_of(wanted)
     study = study | {"models": [*real_models(summaries, section.get("real", ()), setups), *study["models"]]}
-    # What is not drawn must not stretch an axis or a colour scale.
+    # What is not drawn must not stretch an axis or a colour scale; nor is it looked through for every row of panels.
     models = [*study["models"], *(study["new_form"]["models"] if draws == "new_form" else [])]
-    shown = summaries[summaries["model"].isin(models)]
+    shown = summaries[summaries["setup"].isin(setups) & summaries["model"].isin(models)]
     return DRAWINGS[draws](Material(shown, published, study, section), setups, metric)
 
 

@@ -29,17 +29,31 @@ HANDLE, LINE = 6, 33  # letters: width of an entry's sample; of a legend's line,
 
 
 def grid(
-    rows: int, columns: int, *, heights: float | Sequence[float], margins: float, **sharing: Any
+    rows: int,
+    columns: int,
+    *,
+    heights: float | Sequence[float],
+    margins: float,
+    same_x: bool = True,
+    same_y: bool = True,
 ) -> tuple[Figure, np.ndarray]:
-    """An empty page with an array (rows, columns) of axes; heights of rows and of all margins in inches."""
+    """An empty page with an array (rows, columns) of axes; heights of rows and of all margins in inches.
+
+    same_x: the panels of a column have the same x axis, with its words below the last; same_y: those of a row. Every panel is
+    given its limits and ticks all the same: with matplotlib's sharex each would be set again for each change of another.
+    """
     tall = [heights] * rows if isinstance(heights, float) else list(heights)
     # The layout engine measures labels of several lines a little too narrow: leave them a hundredth.
     layout = ConstrainedLayoutEngine(rect=(0.01, 0, 0.985, 1))
     figure = Figure(figsize=(figure_width(columns), sum(tall) + margins), layout=layout)
-    axes = figure.subplots(
-        rows, columns, squeeze=False, **{"sharex": True, "sharey": True} | sharing, height_ratios=tall
-    )
-    return figure, axes
+    panels = figure.subplots(rows, columns, squeeze=False, height_ratios=tall)
+    for axes in panels[:-1].flat if same_x else ():
+        axes.tick_params(axis="x", which="both", labelbottom=False)
+        axes.xaxis.offsetText.set_visible(False)
+    for axes in panels[:, 1:].flat if same_y else ():
+        axes.tick_params(axis="y", which="both", labelleft=False)
+        axes.yaxis.offsetText.set_visible(False)
+    return figure, panels
 
 
 def is_recovered(metric: str) -> bool:
@@ -91,7 +105,7 @@ def head_columns(axes: Iterable[Axes], names: Sequence[str], second: Mapping[str
             fontweight="bold",
         )
         if below:
-            panel.set_title(below, loc="left")
+            panel.set_title(below, loc="left", y=1)
 
 
 def big_models(counterparts: Mapping[str, str]) -> dict[str, str]:

@@ -113,9 +113,7 @@ def _map_page(material: Material, setup: str, metric: str, maps: Mapping[str, Se
     cells = [cell for group in found for cell in group]
     heights = [0.42 + 0.148 * table["row"].nunique() for _, table in cells]
     margins = 0.4 + 0.5 * len(found)
-    figure, panels = grid(
-        len(cells), len(models), heights=heights, margins=margins, sharey="row", sharex=False
-    )
+    figure, panels = grid(len(cells), len(models), heights=heights, margins=margins, same_x=False)
     lines, groups = iter(panels), []
     for group in found:
         tables = [table for _, table in group]
@@ -185,7 +183,7 @@ def heat_map(axes: Axes, table: pd.DataFrame, model: str, scale: Normalize) -> N
     axes.set_yticks(range(len(rows)), rows)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set_title(f"n = {cells['n'].iloc[0]}", loc="right")
+    axes.set_title(f"n = {cells['n'].iloc[0]}", loc="right", y=1)
 
 
 def row_order(names: Iterable[str]) -> list[str]:

@@ -55,7 +55,7 @@ def control_figure(material: Material, setups: Sequence[str], metric: str) -> Fi
         f"the third of these that the\nearly model finds likeliest\n{AXIS_LABELS[metric]}",
     )
     models = material.study["models"]
-    figure, panels = grid(len(rows), len(models), heights=1.95, margins=0.8, sharex=False, sharey="row")
+    figure, panels = grid(len(rows), len(models), heights=1.95, margins=0.8, same_x=False)
     for line, name, (found, schemes, prompts, value) in zip(panels, names, rows, strict=True):
         for axes, model in zip(line, models, strict=True):
             _panel(axes, found, model, prompts, schemes, value, material)
@@ -93,7 +93,7 @@ def new_form_figure(material: Material, setups: Sequence[str], metric: str) -> F
     hybrid = table("hybrid", material, setups, metric)
     layers = table("position_layer", material, setups, metric)
     layers = layers[(layers["prompt"] == QUESTIONS[1]) & layers["model"].isin(models)]
-    figure, panels = grid(3, len(models), heights=[2.1, 2.0, 1.3], margins=1.0, sharex=False, sharey="row")
+    figure, panels = grid(3, len(models), heights=[2.1, 2.0, 1.3], margins=1.0, same_x=False)
     rows = (
         (panels[0], positions, POSITION_SCHEMES, "", "E1: positions"),
         (panels[1], hybrid, HYBRID_SHOWN, RELATION_ALL, "E4, relation in all layers"),

@@ -1,8 +1,9 @@
 """What one panel is made of: bars from zero, dots, intervals, the published marker, n."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -14,6 +15,7 @@ GROUP_WIDTH = 0.78  # of the bars of one scheme together; the rest parts it from
 # variants the marker moves more, so that no interval leaves its bar.
 SHIFTS = {False: (0.26, 0.26), True: (0.1, 0.3)}
 GREY = "#555555"
+Row = Mapping[str, Any] | pd.Series  # of a panel: estimate, low, high
 
 
 def bars(
@@ -33,13 +35,14 @@ def bars(
     scheme where that is not the scheme itself. Upright from left to right, else lying from top to bottom.
     """
     thin = len(panels) > 1
+    rows: list[dict[Hashable, Any]] = [panel.to_dict("index") for panel in panels]
     intervals, undefined_at = [], []
     for place, scheme in enumerate(schemes):
-        there = [variant for variant, panel in enumerate(panels) if scheme in panel.index]
+        there = [variant for variant, of_variant in enumerate(rows) if scheme in of_variant]
         width = GROUP_WIDTH / max(len(there), 1)
         for order, variant in enumerate(there):
             at = place + (order - (len(there) - 1) / 2) * width
-            row = panels[variant].loc[scheme]
+            row = rows[variant][scheme]
             if undefined(row):
                 undefined_at.append(at)
                 continue
@@ -86,7 +89,7 @@ def dots(
 def dot(
     axes: Axes,
     at: float,
-    row: pd.Series,
+    row: Row,
     colour: str,
     variant: int = 0,
     *,
@@ -114,15 +117,16 @@ def dot(
     )
 
 
-def undefined(row: pd.Series) -> bool:
+def undefined(row: Row) -> bool:
     """A recovered fraction without a bounded interval: SFT and PRE are not told apart there."""
-    return not np.isfinite(row[["estimate", "low", "high"]].to_numpy(float)).all()
+    return not all(math.isfinite(row[name]) for name in ("estimate", "low", "high"))
 
 
 def say_n(axes: Axes, panels: Sequence[pd.DataFrame]) -> None:
     """n over the panel's right end: one number, or one a variant where they differ."""
     sizes = [str(panel["n"].iloc[0]) for panel in panels if len(panel)]
-    axes.set_title("n = " + " | ".join(dict.fromkeys(sizes)), loc="right")
+    # y=1 is where it would be: matplotlib need not look whether ticks or words above the panel are in its way.
+    axes.set_title("n = " + " | ".join(dict.fromkeys(sizes)), loc="right", y=1)
 
 
 def _name_places(axes: Axes, schemes: Sequence[str], upright: bool) -> None:

@@ -1,9 +1,11 @@
 """What the figures draw: the summaries of a study, one row a bar, and the published values beside them."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from stages.study.items import Item
@@ -79,6 +81,8 @@ def bars_of(
     ]
     if rows.empty:
         raise UserError(f"no summary of {setup} has experiment {experiment} with metric {metric}")
+    # Panels pick single bars out of these few rows, hundreds of times: that is slow on Arrow's strings.
+    rows = rows.astype({name: object for name in BAR})
     if metric.startswith("recovered"):
         known = _known(rows, summaries).to_numpy()
         rows = rows.assign(**{name: rows[name].where(known) for name in ("estimate", "low", "high")})
@@ -106,14 +110,13 @@ def panel_of(bars: pd.DataFrame, schemes: Sequence[str], **where: str) -> pd.Dat
     Raises:
         UserError: a scheme has no row or more than one, or the bars differ in n.
     """
-    for column, value in where.items():
-        bars = bars[bars[column] == value]
+    found = bars[np.logical_and.reduce([bars[column] == value for column, value in where.items()])]
     place = ", ".join(where.values())
-    counts = bars["scheme"].value_counts()
+    counts = Counter(found["scheme"])
     for scheme in schemes:
-        if (count := int(counts.get(scheme, 0))) != 1:
-            raise UserError(f"summaries of {place}: {count} rows of scheme {scheme}, not one")
-    panel = bars.set_index("scheme").loc[list(schemes)]
+        if counts[scheme] != 1:
+            raise UserError(f"summaries of {place}: {counts[scheme]} rows of scheme {scheme}, not one")
+    panel = found.set_index("scheme").loc[list(schemes)]
     if len(sizes := {*panel["n"], *panel["n_largest"]}) > 1:
         raise UserError(f"summaries of {place}: n differs between schemes: {sorted(sizes)}")
     return panel

@@ -58,10 +58,11 @@ def bar_look(hue: str, colours: dict[str, str], variant: int = 0) -> dict[str, A
 def save_figure(figure: Figure, stem: Path) -> None:
     """Write stem.png and stem.svg without dates or versions, so that the same numbers give the same bytes."""
     stem.parent.mkdir(parents=True, exist_ok=True)
-    # Places are found once, not once a format: the two are the same picture, and it takes half the time.
+    # Places are found once, not once a format: the two are the same picture, and it takes half the time. Without any engine,
+    # savefig does not draw everything once more, unseen, for the engine's sake.
     if engine := figure.get_layout_engine():
         engine.execute(figure)
-        figure.set_layout_engine("none")
+        figure.set_layout_engine(None)
         # Its solver's last digit differs from run to run, which would show in the svg.
         for axes in figure.axes:
             left, bottom, width, height = axes.get_position(original=True).bounds

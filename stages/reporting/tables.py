@@ -1,6 +1,6 @@
 """The report's tables as plain data: verdicts by claim and model, and estimates by model and scheme."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -35,7 +35,7 @@ def filled(value: Any, metric: str = "") -> str:
     return value if isinstance(value, str) else number(value, metric)
 
 
-def cell(row: pd.Series) -> dict[str, str]:
+def cell(row: Mapping[Hashable, Any]) -> dict[str, str]:
     """What a verdict's cell says, in words: the verdict with its sign, the estimate with its interval, what it is of."""
     metric = filled(row["metric"])
     return {
@@ -57,7 +57,8 @@ def whole_cells(verdicts: pd.DataFrame) -> pd.DataFrame:
     """
     if verdicts.empty:  # the study has no claim's setups: facts of one's own alone
         return verdicts
-    whole = cross_table(verdicts)
+    # It picks single values out of hundreds of small groups, which is slow on columns of many types.
+    whole = cross_table(verdicts.astype(object))
     keys = ["claim", "model", "seed", "comparison", "prompt"]
     known = verdicts.dropna(subset="published").drop_duplicates(keys)
     whole = whole.drop(columns=["comparison", "published"]).rename(columns={"part": "comparison"})
@@ -88,11 +89,11 @@ def verdict_table(verdicts: pd.DataFrame, claims: Mapping[str, Claim]) -> dict[s
                     row["label"]: cell(row)
                     | {name: str(row[name]) for name in ("parts", "held", "failed")}
                     | {name: filled(row[name]) for name in ("top5", "top5_verdict")}
-                    for _, row in whole[whole["claim"] == name].iterrows()
+                    for row in whole[whole["claim"] == name].to_dict("records")
                 },
                 "parts": [
                     cell(row) | {"setup": row["setup"], "threshold": row["threshold"]}
-                    for _, row in parts[parts["claim"] == name].iterrows()
+                    for row in parts[parts["claim"] == name].to_dict("records")
                 ],
             }
             for name, claim in claims.items()

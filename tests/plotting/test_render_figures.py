@@ -1,5 +1,6 @@
 """The stage: which figures it draws, the same bytes every time, colours that part, clear errors."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -7,11 +8,12 @@ import pytest
 from made_up import RECIPES, SETUPS
 from pictures import lightness, smallest_difference
 
+from stages.frame.timing import ASKED
 from stages.plotting.style import TINTS, tinted
-from stages.render_figures import main
+from stages.render_figures import main, render
 from stages.study.items import summary_items
 from stages.study.settings import write_settings
-from weightgraft.errors import run_main
+from weightgraft.errors import UserError, run_main
 
 REPOSITORY = Path(__file__).parents[2]
 QUICK = (
@@ -61,6 +63,41 @@ def test_a_quick_run_draws_what_its_one_recipe_shows(run_stage, capsys):
     assert (
         "\n" not in line and "12 figures (figure1, figure2, " in line and "FE+LT recovers at least 0." in line
     )
+
+
+@pytest.fixture
+def draw_in(tmp_path, whole_study, published, study, section):
+    """Draw three figures in so many processes; gives {file: bytes}."""
+    section["figures"] = {name: section["figures"][name] for name in ("figure1", "figure3", "figure_title")}
+    summaries = whole_study()
+
+    def drawn(processes: int) -> dict[str, bytes]:
+        out = tmp_path / f"by_{processes}"
+        render(summaries, published, study, section, out, processes)
+        return {path.name: path.read_bytes() for path in out.iterdir()}
+
+    return drawn
+
+
+def test_one_process_and_two_write_the_same_bytes(draw_in):
+    alone, beside = draw_in(1), draw_in(2)
+    assert len(alone) == 6 and alone == beside
+
+
+def test_what_is_wrong_in_another_process_is_told_as_in_this_one(draw_in, section):
+    section["figures"]["figure3"]["metric"] = "top7_accuracy"
+    for processes in (1, 2):
+        with pytest.raises(UserError, match=r"figure3\.metric: 'top7_accuracy' is none of"):
+            draw_in(processes)
+
+
+def test_the_seconds_of_other_processes_are_told_where_a_run_asks(draw_in, monkeypatch, tmp_path):
+    monkeypatch.setenv(ASKED, str(tmp_path / "times"))
+    draw_in(1)
+    assert not (tmp_path / "times").exists()
+    draw_in(2)
+    told = json.loads((tmp_path / "times").read_text())
+    assert told["stage"] == "render_figures" and told["work"] > 0
 
 
 def test_all_figures_are_drawn_and_are_the_same_bytes_in_two_runs(run_stage, section):
