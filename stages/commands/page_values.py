@@ -81,7 +81,8 @@ def run_claims(results: Results) -> list[RunClaim]:
 def claims_table(results: Results) -> str:
     """Every claim, its words and what is compared; each row can be linked to, as #C1."""
     lines = ["| | claim | what is compared |", "| --- | --- | --- |"]
-    for claim in [*claims(results), *run_claims(results)]:
+    every: list[Claim | RunClaim] = [*claims(results), *run_claims(results)]
+    for claim in every:
         text, comparison = (
             " ".join(words.split()).replace("|", "\\|") for words in (claim.text, claim.comparison)
         )

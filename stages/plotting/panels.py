@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -15,7 +15,7 @@ GROUP_WIDTH = 0.78  # of the bars of one scheme together; the rest parts it from
 # variants the marker moves more, so that no interval leaves its bar.
 SHIFTS = {False: (0.26, 0.26), True: (0.1, 0.3)}
 GREY = "#555555"
-Row = Mapping[str, Any] | pd.Series  # of a panel: estimate, low, high
+Row: TypeAlias = Mapping[str, Any] | pd.Series  # of a panel: estimate, low, high
 
 
 def bars(
