@@ -41,6 +41,10 @@ DRAWINGS: dict[str, Callable[[Material, list[str], Any], Figure]] = {
 }
 
 
+# A map has a column for every layer: 30 of them have no room beside six. And what is new in form is of the tiny models alone.
+WITHOUT_REAL = {"component_map", "position_map", "new_form"}
+
+
 def draw(
     name: str,
     wanted: dict,
@@ -62,7 +66,8 @@ def draw(
             f"render_figures.figures.{name}.metric: {metric!r} is none of {', '.join(AXIS_LABELS)}"
         )
     setups = setups_of(wanted)
-    study = study | {"models": [*real_models(summaries, section.get("real", ()), setups), *study["models"]]}
+    real = [] if draws in WITHOUT_REAL else real_models(summaries, section.get("real", ()), setups)
+    study = study | {"models": [*real, *study["models"]]}
     # What is not drawn must not stretch an axis or a colour scale; nor is it looked through for every row of panels.
     models = [*study["models"], *(study["new_form"]["models"] if draws == "new_form" else [])]
     shown = summaries[summaries["setup"].isin(setups) & summaries["model"].isin(models)]
