@@ -119,12 +119,6 @@ def name_unseen(results: Results, real: bool = False) -> str:
     return spread(of_setup(results, "knock_out", "knock_out", "FE | cut all", real, LOGITS))
 
 
-def components(results: Results, real: bool = False) -> str:
-    """What attention, O and FFN recover together at the last token, in the upper half of the layers (E3)."""
-    scheme = "ATTN+O+FFN@LT[second_half]"
-    return spread(of_setup(results, "reversal", "components", scheme, real))
-
-
 def run_time(results: Results, of: str) -> str:
     """Minutes of the last whole `make repro`: of all cores together (cpu), or on the clock (wall)."""
     table = pd.read_csv(results.root / "results/run_time.csv")

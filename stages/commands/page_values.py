@@ -11,7 +11,6 @@ from stages.analysis.claims import Claim, RunClaim, read_claims
 from stages.commands.page_numbers import (
     EMPTY,
     Results,
-    components,
     estimates,
     known,
     name_unseen,
@@ -213,7 +212,6 @@ def values() -> dict[str, Callable[[Results], str]]:
         "real_r_task_attention": lambda results: task_attention(results, real=True),
         "r_name_unseen": name_unseen,
         "real_r_name_unseen": lambda results: name_unseen(results, real=True),
-        "real_r_components": lambda results: components(results, real=True),
         "r_late_patch": lambda results: spread(of_setup(results, "patching", "patching", "patch LT[late]")),
         "r_pretraining_both": lambda results: spread(
             of_setup(results, "pretraining", "pretraining", "FE+LT")
