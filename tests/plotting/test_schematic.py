@@ -33,7 +33,7 @@ def test_o_and_ffn_in_the_second_half_are_what_the_notation_means(model):
 
 
 def test_every_scheme_of_the_picture_is_coloured_as_in_the_bars(render, section):
-    figure = render("figure1", pd.DataFrame(columns=["model"]))
+    figure = render("figure1", pd.DataFrame(columns=["model", "setup"]))
     faces = [to_hex(p.get_facecolor()) for p in figure.axes[0].patches if isinstance(p, Rectangle)]
     expected = {
         "FE": 2 + 5 + 2,  # FE, FE^C and the patched state in both runs
