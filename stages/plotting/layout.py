@@ -25,7 +25,8 @@ AXIS_LABELS = {
 }
 # The authors' early run (data/published/README.md): shown, and said to be that.
 PRELIMINARY = ("rmra_shuffled",)
-HANDLE, LINE = 6, 33  # letters: width of an entry's sample; of a legend's line, for each column of the page
+# Letters: width of an entry's sample; of a legend's line, for each column of the page, and at most.
+HANDLE, LINE, LONGEST = 6, 33, 175
 
 
 def grid(
@@ -156,5 +157,5 @@ def variant_entries(names: Sequence[str], colour: str = OTHER) -> list[Patch]:
 def legend(figure: Figure, columns: int, entries: Sequence[Any]) -> None:
     """Below everything: in one line on a page of several columns, two if it is long; else one entry a line."""
     length = sum(len(entry.get_label()) + HANDLE for entry in entries)
-    per_line = len(entries) if length <= LINE * columns else -(-len(entries) // 2)
+    per_line = len(entries) if length <= min(LINE * columns, LONGEST) else -(-len(entries) // 2)
     figure.legend(handles=list(entries), loc="outside lower center", ncols=per_line if columns > 2 else 1)

@@ -28,8 +28,9 @@ PUBLISHED_MARK: dict[str, Any] = {
 
 
 def figure_width(columns: int) -> float:
-    """Width in inches: 7 (the text width of a page) for four families, narrower for fewer."""
-    return 2.2 + 1.2 * columns
+    """Width in inches: 7 (the text width of a page) for four families, narrower for fewer. From the sixth on a column takes its
+    whole width: words beside the first are not shared among more."""
+    return 2.2 + 1.2 * min(columns, 5) + 1.5 * max(0, columns - 5)
 
 
 def tinted(colour: str, share: float) -> str:

@@ -36,6 +36,16 @@ def test_every_text_can_be_read_and_every_panel_says_its_n(whole_study, study, r
         assert all("n = " in axes.get_title(loc="right") or "n = 120" in texts_of(axes) for axes in panels)
 
 
+@pytest.mark.parametrize("name", ["figure2", "figure4", "figure_answers"])
+def test_two_really_pretrained_models_beside_all_tiny_ones_can_be_read(whole_study, section, render, name):
+    tiny, section["real"] = whole_study(), ["smollm2-135m", "gemma-3-270m"]
+    like = tiny[tiny["model"] == "tiny-llama"]
+    real = [like.assign(model=model, n=40, n_largest=40) for model in section["real"]]
+    figure = render(name, pd.concat([tiny, *real]))
+    check_readable(figure)
+    assert figure.axes[1].get_title(loc="right") == "n = 40"
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_page_is_drawn_where_the_finetuned_model_knows_no_more_than_its_base(
     whole_study, study, render, name
