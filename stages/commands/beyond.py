@@ -19,7 +19,7 @@ import pandas as pd
 from stages.analysis.claims import read_claims
 from stages.analysis.over_runs import judge_over_runs, summarize_points
 from stages.commands.beyond_run import EXPERIMENT, RUNS, SETUP
-from stages.commands.quick import NOTHING_MORE, environment_of, make_copy, repro
+from stages.commands.quick import NOTHING_MORE, environment_of, make_copy, repro, show_again
 from stages.plotting.runs import frozen_figure, points_figure
 from stages.plotting.style import save_figure
 from stages.study.params import load_section
@@ -29,7 +29,6 @@ from weightgraft.style import RC
 
 STUDIES = ("frozen_tables", "trajectory", "texts")
 OVER_RUNS = STUDIES[1:]
-DRAWN = (("check_params",), ("write_report",))  # in this order, alone
 
 
 def changes_of(
@@ -184,9 +183,7 @@ def main() -> None:
     publish(copy, models, args.out)
     print(f"beyond: {args.out}: {', '.join(models)}; {len(runs)} runs; weights and tables are in {args.copy}")
     if args.out == Path("results/beyond"):
-        for stages in DRAWN:
-            if code := subprocess.run(["dvc", "repro", "--single-item", *stages]).returncode:
-                sys.exit(code)
+        show_again()
 
 
 if __name__ == "__main__":

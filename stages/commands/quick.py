@@ -113,6 +113,14 @@ def share_downloads(source: Path, copy: Path) -> None:
         copy.symlink_to(source)
 
 
+def show_again() -> None:
+    """Draw the study's own figures and report again, with what a run in a copy has put beside its results. Ends the process if that
+    fails."""
+    for stages in (("check_params",), ("render_figures", "write_report")):  # in this order, alone
+        if code := subprocess.run(["dvc", "repro", "--single-item", *stages]).returncode:
+            sys.exit(code)
+
+
 def own_changes(model: str, folder: Path) -> dict[str, Any]:
     """What a run on one model and facts of one's own alone has in params.yaml.
 

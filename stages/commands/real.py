@@ -7,12 +7,10 @@ found goes to results/real, and the figures and the report are drawn again with 
 
 import argparse
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 from stages.commands.demo import draw_map
-from stages.commands.quick import make_copy, repro
+from stages.commands.quick import make_copy, repro, show_again
 from stages.frame.rows import read_jsonl
 from stages.study.params import load_section
 from weightgraft.errors import UserError, run_main
@@ -20,7 +18,6 @@ from weightgraft.errors import UserError, run_main
 COPIES = Path(".real")
 SHOWN = ("summary", "verdicts", "metrics")  # of a copy's results
 MAPPED = "headline"  # the first fact's prompt of which a map is drawn
-DRAWN = (("check_params",), ("render_figures", "write_report"))  # in this order, alone
 
 
 def publish(copy: Path, model: str, out: Path) -> None:
@@ -59,9 +56,7 @@ def main() -> None:
         draw_map(copy / f"runs/pretrain/{model}", donor, row, args.out / f"{model}_map.png")
         print(f"real: {args.out}: what {model} shows; its weights and tables are in {COPIES / model}")
     if args.out == Path("results/real"):
-        for stages in DRAWN:
-            if code := subprocess.run(["dvc", "repro", "--single-item", *stages]).returncode:
-                sys.exit(code)
+        show_again()
 
 
 if __name__ == "__main__":
