@@ -10,7 +10,7 @@ from stages.analysis.claims import read_claims, side_by_side
 from stages.frame.timing import run_stage
 from stages.plotting.processes import uncollected, workers
 from stages.plotting.results import read_published, read_real, read_summaries
-from stages.reporting.leading import answer, at_a_glance, really_pretrained, tiny_models
+from stages.reporting.leading import answer, at_a_glance, tiny_models
 from stages.reporting.matrix import matrix, numbers
 from stages.reporting.page import (
     families_figure,
@@ -23,7 +23,6 @@ from stages.reporting.page import (
     split_figures,
     training_table,
 )
-from stages.reporting.phrases import listed
 from stages.reporting.runs import beyond_figures
 from stages.reporting.sources import (
     hashes,
@@ -68,9 +67,11 @@ def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
         method, first, figures = split_figures(drawn.result())
     tiny = Found(summaries, verdicts, of_models(table, verdicts), study, published["position_grafting"])
     real_models = list(dict.fromkeys(name for found in real for name in found["model"]))
-    groups = [(tiny_models(study["models"]), tiny)] if study["recipes"] else []
-    if real and judged_real:
-        groups.insert(0, (listed(real_models), of_real(tiny, table, real, judged_real)))
+    # One by one: not all of them have been run in all setups.
+    groups = [
+        (model, found) for model in real_models if (found := of_real(tiny, table, model, real, judged_real))
+    ]
+    groups += [(tiny_models(study["models"]), tiny)] if study["recipes"] else []
     families = families_figure(arguments.families)
     inputs = [
         *(arguments.params, arguments.pyproject, arguments.claims, arguments.notes, arguments.summaries),
@@ -82,7 +83,7 @@ def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "real_models": real_models,
         "groups": [
             {
-                "who": really_pretrained(real_models) if found is not tiny else name,
+                "who": f"{name}, a really pretrained model" if found is not tiny else name,
                 "answer": answer(found, again=bool(place)),
             }
             for place, (name, found) in enumerate(groups)
@@ -115,12 +116,18 @@ def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def of_real(
-    tiny: Found, table: dict[str, Any], summaries: list[pd.DataFrame], verdicts: list[pd.DataFrame]
-) -> Found:
-    """What the sentences on the really pretrained models are written from."""
-    summary, judged = (pd.concat(tables, ignore_index=True) for tables in (summaries, verdicts))
-    models = list(dict.fromkeys(summary["model"]))
-    study = {**tiny.study, "models": models, "new_form": {**tiny.study["new_form"], "models": []}}
+    tiny: Found,
+    table: dict[str, Any],
+    model: str,
+    summaries: list[pd.DataFrame],
+    verdicts: list[pd.DataFrame],
+) -> Found | None:
+    """What the sentences on a really pretrained model are written from; None where it was not judged."""
+    found = [[rows for rows in tables if model in set(rows["model"])] for tables in (summaries, verdicts)]
+    if not all(found):
+        return None
+    summary, judged = (pd.concat(tables, ignore_index=True) for tables in found)
+    study = {**tiny.study, "models": [model], "new_form": {**tiny.study["new_form"], "models": []}}
     return Found(summary, judged, of_models(table, judged), study, tiny.published)
 
 

@@ -136,12 +136,12 @@ def cells_of(rows: pd.DataFrame, drawn: Map) -> pd.DataFrame:
     parts = rows["scheme"].str.extract(CELL)
     first = pd.to_numeric(parts["first"])
     last = pd.to_numeric(parts["last"]).fillna(first)
-    layers = int(last.max()) + 1 if last.notna().any() else 0
+    layers = last.groupby(rows["model"]).transform("max") + 1  # each model has its own number of them
     names, columns = [], []
-    for what, at, low, high in zip(parts["what"], parts["at"], first, last, strict=True):
+    for what, at, low, high, depth in zip(parts["what"], parts["at"], first, last, layers, strict=True):
         fits = isinstance(what, str) and (at if isinstance(at, str) else None) == drawn.at
         names.append(drawn.names(what) if fits else None)
-        columns.append(drawn.column(int(low), int(high), layers) if names[-1] else None)
+        columns.append(drawn.column(int(low), int(high), int(depth)) if names[-1] else None)
     found = rows.assign(row=names, column=columns).dropna(subset=["row", "column"])
     return found.drop_duplicates(["model", "prompt", "row", "column"])
 
@@ -153,10 +153,10 @@ def estimates_of(tables: Sequence[pd.DataFrame]) -> np.ndarray:
 def heat_map(axes: Axes, table: pd.DataFrame, model: str, scale: Normalize) -> None:
     """One model's cells: colour and number (percent) are the estimate, a frame marks a significant one."""
     rows = row_order(table["row"].unique())
-    columns = sorted(int(column) for column in table["column"].unique())
     cells = table[table["model"] == model]
     if cells.empty:
         raise UserError(f"no summary of {model} has the cells of a heat map")
+    columns = sorted(int(column) for column in cells["column"].unique())
     sizes = {*cells["n"], *cells["n_largest"]}
     if len(sizes) > 1:
         raise UserError(f"summaries of {model}: n differs between schemes: {sorted(sizes)}")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from stages.reporting.phrases import NotMeasuredError, labels, listed, number
+from stages.reporting.phrases import NotMeasuredError, labels, number
 from stages.reporting.words import Found, ranged
 
 SCHEMES = ("FE+LT", "(FE+LT)^C", "FE", "LT")
@@ -35,12 +35,6 @@ def tiny_models(models: Sequence[str]) -> str:
     """the four tiny models; tiny-gpt2."""
     many = NUMBERS[len(models) - 2] if 2 <= len(models) <= len(NUMBERS) + 1 else str(len(models))
     return f"the {many} tiny models" if len(models) > 1 else models[0]
-
-
-def really_pretrained(models: Sequence[str]) -> str:
-    """smollm2-135m, a really pretrained model."""
-    kind = "really pretrained models" if len(models) > 1 else "a really pretrained model"
-    return f"{listed(models)}, {kind}"
 
 
 def at_a_glance(

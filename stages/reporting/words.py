@@ -96,12 +96,14 @@ def both_and_the_rest(found: Found) -> str:
 
 
 def other_recipes(found: Found) -> str:
-    setups = ("gentle", "lora")
-    both = found.values("FE+LT", setups=setups)
-    rest = found.values("(FE+LT)^C", setups=setups)
+    setups = {"gentle": "gentle finetuning", "lora": "LoRA"}
+    here = {*found.summaries.loc[found.summaries["model"].isin(found.study["models"]), "setup"]}
+    both = found.values("FE+LT", setups=[*setups])
+    rest = found.values("(FE+LT)^C", setups=[*setups])
+    after = listed([name for setup, name in setups.items() if setup in here])
     return (
-        "**Gentle finetuning and LoRA.** After these too, FE and LT together recover "
-        f"{ranged(both)} of the log-probability, and everything else at most {number(rest.max())} ({found.told('C13', 'K4')})."
+        f"**Gentle finetuning and LoRA.** After {after} too, FE and LT together recover {ranged(both)} of the log-probability, "
+        f"and everything else at most {number(rest.max())} ({found.told('C13', 'K4')})."
     )
 
 

@@ -6,26 +6,23 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
+from stages.study.beyond_schema import Beyond
 from stages.study.faults import Section
+from stages.study.fields import (
+    Colour,
+    Count,
+    Draws,
+    Family,
+    Name,
+    Names,
+    NotNegative,
+    Positive,
+    Resamples,
+    Seed,
+    Share,
+    Threads,
+)
 from stages.study.source_schema import AnySource, Commit, Sha256
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]  # no dots: DVC's templating takes them for nesting
-Names = Annotated[list[Name], Field(min_length=1)]
-# Above these bounds a library overflows, or a list fills the memory before anything can be said.
-Count = Annotated[int, Field(ge=1, le=10**9)]
-Threads = Annotated[int, Field(ge=1, le=1024)]
-Draws = Annotated[int, Field(ge=1, le=1000)]
-Resamples = Annotated[int, Field(ge=100, le=10**6)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Positive = Annotated[float, Field(gt=0, le=1e9)]
-NotNegative = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-# The engine's (weightgraft/engine/families.py). Models of the first five are trained here too (checking/architectures.py).
-Family = Literal[
-    "gpt2", "gpt_neox", "llama", "stablelm", "gemma", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "olmo2", "olmo3",
-    "phi", "phi3", "starcoder2", "granite", "smollm3", "glm4", "cohere2",
-]  # fmt: skip
-Colour = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
 
 
 class Repeats(Section):
@@ -272,36 +269,6 @@ class Launch(Section):
 
     train: Starter
     graft: Starter
-
-
-class FrozenTables(Section):
-    models: Names
-    seed: Seed
-    recipe: Name
-    beside: Name  # the recipe that trains the tables too
-
-
-class Trajectory(Section):
-    models: Names
-    seeds: Annotated[list[Seed], Field(min_length=1)]
-    recipe: Name
-    points: Annotated[int, Field(ge=2, le=100)]
-
-
-class TextsAFact(Section):
-    models: Names
-    seeds: Annotated[list[Seed], Field(min_length=1)]
-    recipe: Name
-    forms: Annotated[list[Count], Field(min_length=3)]
-    updates: Count
-
-
-class Beyond(Section):
-    """make beyond: what trains more models than the study does."""
-
-    frozen_tables: FrozenTables
-    trajectory: Trajectory
-    texts: TextsAFact
 
 
 class Params(Section):

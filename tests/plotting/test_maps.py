@@ -97,6 +97,18 @@ def frames(axes) -> set[tuple[int, int]]:
     }
 
 
+def test_a_model_of_fewer_layers_has_its_own_columns(make_summaries, render, study):
+    study["models"] = ["tiny-gpt2", "tiny-llama"]
+    summaries = make_summaries(study["models"], setup="maps")
+    lower = summaries["scheme"].str.contains(r"\[(?:[0-3]|0-[1-3]|[12]-[23])\]") | summaries["scheme"].isin(
+        ["PRE", "SFT"]
+    )
+    figure = render("figure_layers", summaries[(summaries["model"] == "tiny-gpt2") | lower])
+    ticks = [[int(t.get_text()) for t in axes.get_xticklabels()] for axes in figure.axes if axes.images]
+    # Made of a model of six: of the ranges that end with layer 3 there are the first and the last.
+    assert ticks == [[*range(6)], [*range(4)]] * 3 + [[*range(6)], [0, 3]]
+
+
 def test_cells_with_a_small_holm_p_are_framed_and_no_others(whole_study, render):
     summaries = whole_study(holm=True)
     figure = render("figure_components", summaries)

@@ -8,9 +8,10 @@ from made_up_study import REPOSITORY, STUDY, made_up_summary, made_up_verdicts
 
 from stages.analysis.claims import read_claims, side_by_side
 from stages.reporting.tables import verdict_table
-from stages.reporting.words import WRITERS, Found, balance, both_and_the_rest, ranged, words
+from stages.reporting.words import WRITERS, Found, balance, both_and_the_rest, findings, ranged, words
 from stages.study.items import summary_items
 from stages.study.params import read_yaml
+from stages.write_report import of_real
 
 CLAIMS = read_yaml(REPOSITORY / "data/claims.yaml")["claims"]
 PUBLISHED = pd.read_csv(REPOSITORY / "data/published/position_grafting.csv")
@@ -110,3 +111,21 @@ def test_every_sentence_is_written_of_a_whole_study(found):
     written = [write(every) for write in WRITERS]
     assert len({*written}) == len(WRITERS) and all(re.search(r"\d\.\d\d", line) for line in written[:3])
     assert words([("one", every), ("two", every)]).count("\n- ") == 2 * len(WRITERS)
+
+
+def test_only_what_was_measured_in_a_model_is_told_of_it(found):
+    """A really pretrained model that was finetuned with LoRA and not gently, and one that was not judged."""
+    lora = found.summaries.query("setup == 'fmra'").assign(setup="lora")
+    summaries = pd.concat([found.summaries, lora]).query("model == 'tiny-llama' and setup != 'gentle'")
+    summaries, verdicts = (rows.assign(model="mine") for rows in (summaries, found.verdicts))
+    held = {"mine": {"verdict": "holds"}}
+    table = {
+        **found.table,
+        "models": ["mine"],
+        "rows": [{**row, "cells": held} for row in found.table["rows"]],
+    }
+    mine = of_real(found, table, "mine", [summaries], [verdicts])
+    assert mine is not None and mine.study["models"] == ["mine"]
+    told = dict(findings(mine))["Gentle finetuning and LoRA"]
+    assert told.startswith("After LoRA too, FE and LT") and "gentle" not in told
+    assert of_real(found, table, "other", [summaries], [verdicts]) is None

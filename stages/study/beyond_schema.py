@@ -1,0 +1,38 @@
+"""What params.yaml's `beyond` may say."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from stages.study.faults import Section
+from stages.study.fields import Count, Name, Names, Seed
+
+
+class FrozenTables(Section):
+    models: Names
+    seed: Seed
+    recipe: Name
+    beside: Name  # the recipe that trains the tables too
+
+
+class Trajectory(Section):
+    models: Names
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    recipe: Name
+    points: Annotated[int, Field(ge=2, le=100)]
+
+
+class TextsAFact(Section):
+    models: Names
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    recipe: Name
+    forms: Annotated[list[Count], Field(min_length=3)]
+    updates: Count
+
+
+class Beyond(Section):
+    """make beyond: what trains more models than the study does."""
+
+    frozen_tables: FrozenTables
+    trajectory: Trajectory
+    texts: TextsAFact
