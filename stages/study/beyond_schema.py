@@ -36,3 +36,6 @@ class Beyond(Section):
     frozen_tables: FrozenTables
     trajectory: Trajectory
     texts: TextsAFact
+    runs: Annotated[
+        dict[Name, Annotated[int, Field(ge=2, le=1000)]], Field(min_length=1)
+    ]  # make runs: how many of each model

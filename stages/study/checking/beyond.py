@@ -18,6 +18,8 @@ def check_beyond(params: Params) -> None:
             _known(f"beyond.{name}.models", model, trained)
         _known(f"beyond.{name}.recipe", section.recipe, [*params.recipes])
     _known("beyond.frozen_tables.beside", frozen.beside, [*params.recipes])
+    for model in params.beyond.runs:
+        _known("beyond.runs", model, trained)
     _known("setups, of beyond.frozen_tables.recipe", frozen.recipe, [*params.setups])
     if not params.recipes[frozen.recipe].frozen or params.recipes[frozen.beside].frozen:
         raise UserError(

@@ -1,0 +1,140 @@
+"""make runs: do the verdicts stand in another training? The whole study again, each run with its own world, base and finetuning.
+
+A run is one model in a copy of the repository (.runs/MODEL-SEED), which keeps its tables and lock and shares the cache: a killed
+run goes on, and one that is finished is not done again. Each puts its verdicts into results/runs as soon as it ends; then the
+claims are judged over all runs that are there, and figures and report are drawn again.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stages.analysis.claims import read_claims
+from stages.analysis.replication import coverage, judge_replication
+from stages.commands.beyond import write
+from stages.commands.quick import environment_of, make_copy, show_again
+from stages.commands.recover import recover
+from stages.study.params import load_section
+from weightgraft.errors import UserError, run_main
+from weightgraft.progress import bar
+
+COPIES = Path(".runs")
+VERDICTS = Path("verdicts")  # in results/runs: a file a run
+SIMULATED = {"facts": 100, "studies": 2000, "resamples": 500, "seed": 0}
+SPREADS = (1, 2, 4)
+
+
+def changes_of(model: str, seed: int) -> dict[str, Any]:
+    """What a run has in params.yaml: one model, and the seed for the world, the base and finetuning alike."""
+    return {
+        "study.models": [model],
+        "study.seeds": [seed],
+        "study.repeats.models": [],
+        "study.new_form.models": [],
+        "generate_facts.seed": seed,
+        "pretrain.seed": seed,
+    }
+
+
+def runs_of(wanted: Mapping[str, int], models: Iterable[str], most: int | None) -> list[tuple[str, int]]:
+    """(model, seed): all models' first runs before their second ones, so that what is cut off has some of each.
+
+    Raises:
+        UserError: a model has no runs.
+    """
+    for model in models:
+        if model not in wanted:
+            raise UserError(f"--models: {model!r} has no runs in params.yaml: {', '.join(wanted)}")
+    chosen = {
+        model: min(number, most or number)
+        for model, number in wanted.items()
+        if not models or model in models
+    }
+    return [
+        (model, seed)
+        for seed in range(1, max(chosen.values()) + 1)
+        for model, number in chosen.items()
+        if seed <= number
+    ]
+
+
+def make_runs(runs: list[tuple[str, int]], jobs: int, out: Path) -> None:
+    """Make the runs, `jobs` of them side by side, each item by item; each one's verdicts are in `out` when it ends.
+
+    Raises:
+        UserError: one of them failed; it has said why. What had begun beside it is waited for, and nothing else is begun.
+    """
+    source, failed = Path.cwd(), []
+
+    def work(run: tuple[str, int]) -> None:
+        if failed:
+            return
+        name = "{}-{}".format(*run)
+        copy = (COPIES / name).resolve()
+        make_copy(source, copy, changes_of(*run), cache=source / ".dvc/cache")
+        recover(copy)
+        command = [sys.executable, "-m", "stages.commands.repro", "--jobs", "1", "--only", "judge_claims"]
+        if subprocess.run(command, cwd=copy, env=environment_of(copy)).returncode:
+            failed.append(name)
+            return
+        out.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(copy / f"results/verdicts/{name}.csv", out / f"{name}.csv")
+        shown.update()
+
+    with bar("runs", len(runs), "runs") as shown, ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(work, runs))
+    if failed:
+        raise UserError(f"the run {failed[0]} failed; what had finished is kept: run again")
+
+
+def judge(folder: Path, families: Mapping[str, str]) -> pd.DataFrame:
+    """The verdicts over all runs in a folder, model by model. families: of each model."""
+    claims, settings = read_claims(Path("data/claims.yaml")).claims, load_section("judge_claims")
+    verdicts = pd.concat(
+        [pd.read_csv(file) for file in sorted((folder / VERDICTS).glob("*.csv"))], ignore_index=True
+    )
+    tables = [
+        judge_replication(claims, families[model], verdicts[verdicts["model"] == model], **settings)
+        for model in families
+        if model in set(verdicts["model"])
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--models", nargs="*", default=[], help="just these; default: all that have runs")
+    parser.add_argument(
+        "--most", type=int, help="at most so many runs of each; default: those in params.yaml"
+    )
+    parser.add_argument("--jobs", type=int, default=2, help="runs side by side, of one thread each")
+    parser.add_argument("--out", type=Path, default=Path("results/runs"))
+    args = parser.parse_args()
+    wanted = load_section("beyond.runs")
+    runs = runs_of(wanted, args.models, args.most)
+    make_runs(runs, args.jobs, args.out / VERDICTS)
+    table = judge(args.out, {model: load_section(f"models.{model}.family") for model in wanted})
+    write(table, args.out / "over_runs.csv")
+    numbers = sorted({int(number) for number in wanted.values()})
+    write(coverage(numbers, SPREADS, **SIMULATED), args.out / "coverage.csv")
+    whole = table[table["prompt"] == "all"]
+    counts = whole["verdict"].value_counts()
+    print(
+        f"runs: {args.out}: {len(runs)} runs; over runs {', '.join(f'{n} {word}' for word, n in counts.items())} "
+        f"of {len(whole)} verdicts"
+    )
+    if args.out == Path("results/runs"):
+        show_again()
+
+
+if __name__ == "__main__":
+    run_main(main)
