@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_models import tiny_model
 
+from stages.modeling.models import save_model
 from stages.modeling.tokens import train_tokenizer
 from weightgraft.inspection.question import named
 from weightgraft.loading import models
@@ -196,6 +198,16 @@ def test_a_weight_of_another_shape_is_refused(refused, copied):
 
     change_weight(folder, "model.safetensors", change)
     assert str(folder) in refused(donors=[f"sft={folder}"])
+
+
+def test_what_torch_itself_cannot_compute_is_told_in_one_line(refused, tokenizer, tmp_path):
+    """Rotary positions of half a head, which llama's own code cannot apply: no weight has another shape."""
+    rotary = {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4, "partial_rotary_factor": 0.5}
+    for seed, name in enumerate(("base", "sft")):
+        model = tiny_model("llama", seed=seed, vocab_size=len(tokenizer), rope_parameters=rotary)
+        save_model(model, tokenizer, tmp_path / name)
+    line = refused(recipient=tmp_path / "base", donors=[f"sft={tmp_path / 'sft'}"])
+    assert "torch cannot run these models" in line and "copy it again" in line and "size of tensor" in line
 
 
 def test_an_adapter_on_a_model_of_another_shape_is_refused(refused, copied):

@@ -19,7 +19,7 @@ from weightgraft.engine.schemes import RECIPIENT
 from weightgraft.engine.scores import Scores
 from weightgraft.errors import UserError
 from weightgraft.explorer.questions import Texts
-from weightgraft.inspection.measure import CellMap, map_question, map_values, score_schemes
+from weightgraft.inspection.measure import CellMap, map_question, map_values, running, score_schemes
 from weightgraft.inspection.question import Spans, token_sets
 from weightgraft.inspection.tokens import token_text
 from weightgraft.loading import models, tokenizers
@@ -85,7 +85,7 @@ class Models:
 
     def _encoded(self, texts: Texts) -> Encoded:
         text, shift, special = texts.prompt, 0, not texts.chat
-        with gathered() as notes, models.one_line_errors():
+        with gathered() as notes, running():
             if texts.chat:
                 text, shift = render_turn(self.tokenizer, texts.prompt)
             tokens = token_ids(self.tokenizer, text, special)
@@ -111,7 +111,7 @@ class Models:
         """(scores, most likely next tokens) of one scheme whose notation names no position sets but T0, T1, ..."""
         scheme = parse_scheme(pure, donor=next(iter(self.donors)))
         hint = "" if self.dtype == "float32" else "; start the explorer with --dtype float32"
-        with models.one_line_errors(hint=hint):
+        with running(hint):
             scores, top = score_schemes(self.grafted, self.encoded(texts).prompt, [scheme], TOP)
         return scores, top[0]
 

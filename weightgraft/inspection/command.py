@@ -163,7 +163,7 @@ def inspected(
 
     grafted = models.load_grafted(args.recipient, donors, getattr(torch, args.dtype), question.device)
     hint = "" if args.dtype == "float32" else "; try --dtype float32"
-    with models.one_line_errors(hint=hint):
+    with measure.running(hint):
         scores, top = measure.score_schemes(grafted, question.prompt, question.schemes)
     pre, sft = scores.joint_logprob[0, :2].tolist()
     found = {
@@ -179,7 +179,7 @@ def inspected(
         "schemes": document.scheme_rows(question.schemes, scores, top, question.words),
     }
     yield found
-    with models.one_line_errors(hint=hint):
+    with measure.running(hint):
         cells = measure.score_map(grafted, question.prompt, next(iter(donors)))
     yield found | {
         "map": document.map_entry(cells, next(iter(donors)), pre, sft),

@@ -1,6 +1,7 @@
 """What schemes make of the target, and what every single (token, layer) cell of a donor does by itself."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -11,11 +12,25 @@ from weightgraft import GraftedModel, Prompt, Scheme, parse_scheme
 from weightgraft.engine.portions import portions, together
 from weightgraft.engine.scores import Scores
 from weightgraft.inspection.question import token_sets
+from weightgraft.loading.models import one_line_errors
 from weightgraft.progress import bar
 
 TOP = 3
 PATIENCE = 2.0  # seconds without a progress bar
+FAILED = "torch cannot run these models; if their config.json is not the one that the weights were saved with, copy it again: "
 ROWS = {"embed": "embed@{at}", "readout": "final_norm+unembed@{at}"}  # what belongs to no layer
+
+
+@contextmanager
+def running(hint: str = "") -> Iterator[None]:
+    """What goes wrong in a forward pass, as one line: what the engine refuses, and what torch itself cannot compute, such as
+    rotary settings that a family's own code makes nothing of.
+
+    Raises:
+        UserError: either of them.
+    """
+    with one_line_errors(FAILED, more=(RuntimeError,)), one_line_errors(hint=hint):
+        yield
 
 
 @dataclass(frozen=True)
