@@ -6,11 +6,10 @@ unexport PYTHONDONTWRITEBYTECODE
 READY := .venv/ready
 SIZE ?= tiny gpt2
 JOBS ?= 2
-SEED ?= 1
 MODEL ?= tiny-gpt2
 REAL ?=
 
-.PHONY: help demo explore repro real quick own world families beyond check test figures pages notebook bench browser rehearsal clean lock
+.PHONY: help demo explore repro real quick own families beyond runs check test figures pages notebook bench browser rehearsal clean lock
 
 help:  ## this list
 	@awk -F ':.*##  *' '/^[a-z]+:.*##/ {printf "%-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -40,14 +39,14 @@ own: FACTS ?= examples/inventors
 own: check  ## FACTS=folder of your own facts, in MODEL=tiny-gpt2, in .own/ (examples/README.md)
 	python -m stages.commands.quick --own $(FACTS) --model $(MODEL) --copy .own
 
-world: check  ## do the verdicts stand in another world? SEED=1: the study again, in .world-1/
-	python -m stages.commands.other_world --seed $(SEED)
-
 families: check  ## from tiny-gpt2 to tiny-llama in small steps: five more models, in .families/
 	python -m stages.commands.families
 
 beyond: check  ## more trainings: tables frozen, points on the way, texts a fact; in .beyond/
 	python -m stages.commands.beyond --jobs $(JOBS)
+
+runs: check  ## do the verdicts stand in another training? The study again with other worlds and bases, in .runs/
+	python -m stages.commands.runs --jobs $(JOBS)
 
 # Types take a minute of one core: beside the tests.
 test: $(READY)  ## formatting, lint, types and tests
@@ -79,7 +78,7 @@ rehearsal: $(READY)  ## the paper's run, offline, on random weights in its model
 	PYTHONPATH=tests python tests/pipeline/rehearsal.py --full-depth
 
 clean:  ## remove what was made here but the committed results: weights, caches, the environment
-	rm -rf runs .ckpt .demo .quick .own .real .families .beyond .world-* .venv build *.egg-info .dvc/cache .dvc/tmp .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf runs .ckpt .demo .quick .own .real .families .beyond .runs .venv build *.egg-info .dvc/cache .dvc/tmp .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # The lock holds everything but CUDA's own packages, which come with torch's build for GPUs: one lock for CPU and GPU.
 lock:  ## requirements.lock with the newest versions that the pins allow

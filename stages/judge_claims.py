@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from stages.analysis.claims import Claims, read_claims
-from stages.analysis.tables import read_scores
+from stages.analysis.tables import read_scores, write_csv
 from stages.analysis.verdicts import ALL, VERDICTS, judge
 from stages.frame.settings import read_settings
 from stages.frame.timing import run_stage
@@ -82,10 +82,9 @@ def main() -> None:
             shown.update()
     counts: Counter[str] = Counter()
     found: set[str] = set()
-    arguments.out.mkdir(parents=True, exist_ok=True)
     for (model, seed), verdicts in judged.items():
         out = arguments.out / f"{model}-{seed}.csv"
-        verdicts.to_csv(out, index=False, float_format="%.6g", lineterminator="\n")
+        write_csv(verdicts, out)
         found |= set(verdicts["claim"])
         counts.update(verdicts.loc[verdicts["prompt"] == ALL, "verdict"])
     told = ", ".join(f"{counts[word]} {word}" for word in VERDICTS)

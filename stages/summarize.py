@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from stages.analysis.summary import headline_metrics, summarize
-from stages.analysis.tables import read_scores
+from stages.analysis.tables import read_scores, write_csv
 from stages.frame.settings import read_settings
 from stages.frame.timing import run_stage
 from weightgraft.errors import UserError
@@ -52,10 +52,9 @@ def main() -> None:
             except UserError as error:
                 raise UserError(f"{paths[setup]}: {error}") from error
             shown.update()
-    for folder in (arguments.out, arguments.metrics.parent):
-        folder.mkdir(parents=True, exist_ok=True)
+    arguments.metrics.parent.mkdir(parents=True, exist_ok=True)
     for setup, summary in summaries.items():
-        summary.to_csv(arguments.out / f"{setup}.csv", index=False, float_format="%.6g", lineterminator="\n")
+        write_csv(summary, arguments.out / f"{setup}.csv")
     headlines = {setup: headline_metrics(summary) for setup, summary in summaries.items()}
     arguments.metrics.write_text(json.dumps(headlines, indent=2) + "\n", encoding="utf-8")
     print(closing_line(arguments.out, summaries))

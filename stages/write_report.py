@@ -23,6 +23,17 @@ from stages.reporting.page import (
     split_figures,
     training_table,
 )
+from stages.reporting.replication import (
+    coverage_rows,
+    in_runs,
+    leading,
+    leading_labels,
+    many_runs,
+    named,
+    read_runs,
+    runs_figure,
+    standing_sentences,
+)
 from stages.reporting.runs import beyond_figures
 from stages.reporting.sources import (
     hashes,
@@ -35,7 +46,7 @@ from stages.reporting.sources import (
     read_verdicts,
     read_version,
 )
-from stages.reporting.tables import markdown, of_models, verdict_table
+from stages.reporting.tables import counts, of_labels, verdict_table, verdict_tables
 from stages.reporting.words import Found, told_of, words
 from stages.study.items import summary_items
 from stages.study.params import read_yaml
@@ -58,25 +69,29 @@ def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
     verdicts = read_verdicts(arguments.verdicts, pairs, needed)
     real = read_real(arguments.real, params.get("real", {}))
     judged_real = read_real_verdicts(arguments.real, params.get("real", {}))
+    runs = read_runs(arguments.runs)
     published = read_published(arguments.published)
     every = pd.concat([*real, summaries], ignore_index=True)
     with workers(1) as pool:  # figures and their sentences need no verdicts, and take as long
         drawn = pool.submit(figures_of, params, summaries, arguments.figures)
         tables = pool.submit(number_tables, params, every, published)
-        table = verdict_table(pd.concat([*judged_real, verdicts], ignore_index=True), claims)
+        over = [named(runs.over).assign(seed=0)] if runs else []
+        table = verdict_table(pd.concat([*judged_real, *over, verdicts], ignore_index=True), claims)
+        if runs:
+            in_runs(table, over[0])
         method, first, figures = split_figures(drawn.result())
-    tiny = Found(summaries, verdicts, of_models(table, verdicts), study, published["position_grafting"])
+    lead = of_labels(table, leading_labels(table, runs))
+    tiny = Found(summaries, leading(verdicts, runs), lead, study, published["position_grafting"])
     real_models = list(dict.fromkeys(name for found in real for name in found["model"]))
     # One by one: not all of them have been run in all setups.
-    groups = [
-        (model, found) for model in real_models if (found := of_real(tiny, table, model, real, judged_real))
-    ]
+    groups = [(model, found) for model in real_models if (found := of_real(tiny, model, real, judged_real))]
     groups += [(tiny_models(study["models"]), tiny)] if study["recipes"] else []
     families = families_figure(arguments.families)
+    over_figures = [runs_figure(arguments.runs, runs, picture)] if runs else []
     inputs = [
         *(arguments.params, arguments.pyproject, arguments.claims, arguments.notes, arguments.summaries),
         *(arguments.verdicts, arguments.metrics, arguments.published, arguments.figures, arguments.families),
-        *(arguments.run_time, arguments.real, arguments.beyond),
+        *(arguments.run_time, arguments.real, arguments.beyond, arguments.runs),
     ]
     return {
         "models": study["models"],
@@ -98,11 +113,25 @@ def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "first": first,
         "maps": maps_of(arguments.real, real_models),
         "with_new": study["new_form"]["models"],
-        "figures": [*figures, *([families] if families else []), *beyond_figures(arguments.beyond, picture)],
-        "table": table,
-        "matrix": matrix(table, claims, notes["questions"], real_models),
+        "figures": [
+            *figures,
+            *([families] if families else []),
+            *over_figures,
+            *beyond_figures(arguments.beyond, picture),
+        ],
+        "table": lead,
+        "counts": counts(lead),
+        "single": of_labels(table, [label for label in table["models"] if label not in lead["models"]]),
+        "matrix": matrix(lead, claims, notes["questions"], real_models),
         "numbers": numbers(table),
-        "brief": in_brief(table),
+        "brief": in_brief(lead),
+        "runs": {
+            "many": many_runs(runs.over),
+            "sentences": standing_sentences(runs),
+            "coverage": coverage_rows(runs.coverage),
+        }
+        if runs
+        else None,
         "run_time": read_run_time(arguments.run_time),
         "tables": tables.result(),
         "words": words(groups),
@@ -117,7 +146,6 @@ def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def of_real(
     tiny: Found,
-    table: dict[str, Any],
     model: str,
     summaries: list[pd.DataFrame],
     verdicts: list[pd.DataFrame],
@@ -128,18 +156,18 @@ def of_real(
         return None
     summary, judged = (pd.concat(tables, ignore_index=True) for tables in found)
     study = {**tiny.study, "models": [model], "new_form": {**tiny.study["new_form"], "models": []}}
-    return Found(summary, judged, of_models(table, judged), study, tiny.published)
+    return Found(summary, judged, tiny.table, study, tiny.published)
 
 
 def closing_line(arguments: argparse.Namespace, content: dict[str, Any], size: int) -> str:
     """What was written, and the number that matters: how many verdicts hold."""
-    counts = content["table"]["counts"]
-    verdicts = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
+    found = content["counts"]
+    verdicts = ", ".join(f"{number} {verdict}" for verdict, number in found.items())
     silent = [figure["name"] for figure in content["figures"] if not figure["sentences"]]
     without = f"; without sentences: {', '.join(silent)}" if silent else ""
     return (
         f"{arguments.out} ({size / 1e6:.1f} MB, {len(content['figures'])} figures) and {arguments.table}: "
-        f"{sum(counts.values())} verdicts, {verdicts}{without}"
+        f"{sum(found.values())} verdicts, {verdicts}{without}"
     )
 
 
@@ -161,6 +189,7 @@ def main() -> None:
         ),
         ("real", "folder of what `make real` found on really pretrained models; may be empty"),
         ("beyond", "folder of what `make beyond` found (csv, png); may be empty"),
+        ("runs", "folder of the verdicts over runs of `make runs` (csv, png); may be empty"),
         ("claims", "the claims (yaml)"),
         ("published", "folder of the published values (csv)"),
         ("out", "the page (html)"),
@@ -171,7 +200,7 @@ def main() -> None:
     with uncollected():
         content = content_of(arguments)
         page = render(content)
-    told = f"{content['words']}\n\n{markdown(content['table'])}"
+    told = f"{content['words']}\n\n{verdict_tables(content['table'], content['single'])}"
     for path, text in ((arguments.out, page), (arguments.table, told)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8", newline="\n")

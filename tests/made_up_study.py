@@ -212,11 +212,12 @@ def write_study(folder: Path, study: dict = STUDY, figures: dict = FIGURES) -> N
     (folder / "families").mkdir()
     (folder / "real").mkdir()
     (folder / "beyond").mkdir()
+    (folder / "runs").mkdir()
     balance = {"change": ["tiny-gpt2", "rotary"], "prompt": "headline", "scheme": "LT - FE", "n": 120}
     balances = pd.DataFrame(balance | {"estimate": [0.15, 0.21], "low": [0.1, 0.16], "high": [0.2, 0.27]})
     balances.to_csv(folder / "families/families.csv", index=False)
     (folder / "families/families.png").write_bytes(png(1400, 800))
-    (folder / "notes.yaml").write_text("other_worlds: []\n")
+    (folder / "notes.yaml").write_text("questions: []\n")
     (folder / "run_time.csv").touch()
 
 
@@ -224,7 +225,7 @@ def arguments_in(folder: Path) -> list[str]:
     """The stage's arguments for a study in a folder."""
     own = {
         "params": "params.yaml", "notes": "notes.yaml", "summaries": "summary", "verdicts": "verdicts", "metrics": "metrics",
-        "figures": "figures", "families": "families", "real": "real", "beyond": "beyond",
+        "figures": "figures", "families": "families", "real": "real", "beyond": "beyond", "runs": "runs",
         "run-time": "run_time.csv", "out": "report.html", "table": "verdicts.md",
     }  # fmt: skip
     shared = {"pyproject": "pyproject.toml", "claims": "data/claims.yaml", "published": "data/published"}

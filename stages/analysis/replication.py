@@ -26,19 +26,11 @@ from stages.analysis.verdicts import (
 
 LEAST_RUNS = 3  # with fewer runs that speak, a part is undecided
 COLUMNS = [
-    *("claim", "model", "prompt", "comparison", "metric", "runs", "n", "estimate", "low", "high"),
-    *(
-        "nested_low",
-        "nested_high",
-        "spread",
-        "threshold",
-        "p_holm",
-        "held",
-        "failed",
-        "verdict",
-        "top5_verdict",
-    ),
+    *("claim", "model", "setup", "prompt", "comparison", "metric", "runs", "n", "estimate", "low", "high"),
+    *("nested_low", "nested_high", "spread", "threshold", "published", "p_holm", "held", "failed"),
+    *("verdict", "top5_verdict"),
 ]
+OF_PART = ("claim", "model", "setup", "prompt", "comparison", "metric", "threshold", "published")
 CHUNK = 200  # simulated studies at once
 
 
@@ -79,7 +71,8 @@ def judge_replication(
     """Verdicts of one model over its runs: a row a part, prompt and metric, then one with prompt "all" a claim.
 
     verdicts: the stage judge_claims' tables of all runs (verdicts.COLUMNS), told apart by their seed. Columns: COLUMNS. runs: those
-    in which the part speaks, where SFT knows the facts; n: facts in each; estimate, low, high: the mean over these with its
+    in which the part speaks, where SFT knows the facts, or in which the claim was judged; n: facts in each; estimate, low, high:
+    the mean over these with its
     t-interval; spread: the deviation between runs in standard errors over facts; held, failed: in how many runs the part, or
     the claim, held and failed by itself. The rules are those of single runs.
     """
@@ -127,7 +120,7 @@ def _judged(rule: str, rows: pd.DataFrame, *, resamples: int, seed: int) -> dict
         p = ttest_1samp(spoke["estimate"], edge).pvalue if spoke["estimate"].std() else 0.0
         told["p_holm"] = min(SIGNIFICANT, float(p))
     return {
-        **{name: first[name] for name in ("claim", "model", "prompt", "comparison", "metric", "threshold")},
+        **{name: first[name] for name in OF_PART},
         **{"runs": len(spoke), "n": int(rows["n"].min())},
         **told,
         **_counts(rows),
@@ -148,10 +141,9 @@ def _whole(rows: pd.DataFrame, parts: list[dict]) -> dict:
             part["p_holm"] = p
         words.append(word if group else None)
     first, second = words if leading else (words[1], None)
-    speaking = [part["runs"] for part in parts if part["verdict"] != LEFT_OUT]
     return {
         **{name: rows[name].iloc[0] for name in ("claim", "model", "prompt", "comparison")},
-        **{"runs": min(speaking, default=0), "n": min(part["n"] for part in parts)},
+        **{"runs": len(rows), "n": min(part["n"] for part in parts)},
         **_counts(rows),
         **{"verdict": first, "top5_verdict": second},
     }

@@ -18,6 +18,14 @@ VALUES = [
 ]
 
 
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table with six digits. Means of ranks often lie right between two of them, and the order of a sum, which differs with
+    the number of cores, would decide to which side they go: ten decimals first.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.round(10).to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+
+
 def read_scores(path: Path) -> pd.DataFrame:
     """Read a per-fact table (parquet); UserError if there is none."""
     if not path.is_file():

@@ -264,23 +264,3 @@ def _decides(parts: pd.DataFrame, word: str) -> pd.Series:
 
 def _rank(metric: str) -> int:
     return int(metric != "recovered_logprob")
-
-
-def fragile(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
-    """Claims that hold in one table of verdicts and fail in the other (another world or finetuning seed).
-
-    Both of a model's finetuning seeds are compared, each with the same seed. Columns: claim, model, seed, comparison,
-    verdict, other_verdict; no rows if none changed sides. To or from undecided is no change of sides.
-
-    Raises:
-        UserError: the tables have no (claim, model, seed) in common.
-    """
-    keys = ["claim", "model", "seed"]
-    wholes = [table.loc[table["prompt"] == ALL, [*keys, "comparison", "verdict"]] for table in (one, other)]
-    both = wholes[0].merge(
-        wholes[1][[*keys, "verdict"]].rename(columns={"verdict": "other_verdict"}), on=keys
-    )
-    if both.empty:
-        raise UserError("the two tables of verdicts have no claim of one model in common")
-    sides = both["verdict"] + " " + both["other_verdict"]
-    return both[sides.isin([f"{HOLDS} {FAILS}", f"{FAILS} {HOLDS}"])].reset_index(drop=True)

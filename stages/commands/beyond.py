@@ -18,6 +18,7 @@ import pandas as pd
 
 from stages.analysis.claims import read_claims
 from stages.analysis.over_runs import judge_over_runs, summarize_points
+from stages.analysis.tables import write_csv
 from stages.commands.beyond_run import EXPERIMENT, RUNS, SETUP
 from stages.commands.quick import NOTHING_MORE, environment_of, make_copy, repro, show_again
 from stages.plotting.runs import frozen_figure, points_figure
@@ -131,11 +132,6 @@ def with_others(table: pd.DataFrame, path: Path, order: Sequence[str]) -> pd.Dat
     )
 
 
-def write(table: pd.DataFrame, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(path, index=False, float_format="%.5g", lineterminator="\n")
-
-
 def publish(copy: Path, models: Mapping[str, Sequence[str]], out: Path) -> None:
     """Summaries, verdicts over runs and figures of the studies, in the place of what stood there about these models."""
     section, colours = load_section("beyond"), load_section("render_figures.colours")
@@ -144,14 +140,14 @@ def publish(copy: Path, models: Mapping[str, Sequence[str]], out: Path) -> None:
         if of := models.get("frozen_tables"):
             table = frozen_table(copy, section["frozen_tables"], of, **bootstrap)
             table = with_others(table, out / "frozen_tables.csv", section["frozen_tables"]["models"])
-            write(table, out / "frozen_tables.csv")
+            write_csv(table, out / "frozen_tables.csv")
             save_figure(frozen_figure(table, colours), out / "frozen_tables")
         for study in [study for study in OVER_RUNS if models.get(study)]:
             table = points_table(copy, study, runs_of(section, models, study), **bootstrap)
             table = with_others(table, out / f"{study}.csv", section[study]["models"])
-            write(table, out / f"{study}.csv")
+            write_csv(table, out / f"{study}.csv")
             verdicts = judge_over_runs(read_claims(Path("data/claims.yaml")).over_runs, study, table)
-            write(verdicts, out / f"{study}_verdicts.csv")
+            write_csv(verdicts, out / f"{study}_verdicts.csv")
             save_figure(points_figure(study, table, colours), out / study)
 
 

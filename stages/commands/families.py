@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from stages.analysis.summary import paired_difference, summarize
+from stages.analysis.tables import write_csv
 from stages.commands.quick import NOTHING_MORE, make_copy, repro
 from stages.plotting.layout import reference_entry
 from stages.plotting.style import bar_look, figure_width, save_figure
@@ -105,8 +106,7 @@ def main() -> None:
     repro(copy, "graft")
     bootstrap = {key: load_section("summarize")[key] for key in ("resamples", "seed")}
     table = balances(copy / "runs/graft", models, bootstrap)
-    args.out.mkdir(parents=True, exist_ok=True)
-    table.to_csv(args.out / "families.csv", index=False, float_format="%.6g", lineterminator="\n")
+    write_csv(table, args.out / "families.csv")
     with matplotlib.rc_context(RC):
         save_figure(families_figure(table, load_section("render_figures.colours")), args.out / "families")
     ends = table[(table["scheme"] == BALANCE) & (table["prompt"] == PROMPTS[0])]["estimate"]

@@ -8,6 +8,7 @@ from stages.analysis.claims import read_claims
 from stages.analysis.verdicts import VERDICTS
 from stages.commands.page_numbers import BOTH, EMPTY, LOGITS, Results
 from stages.reporting.phrases import estimate, listed
+from stages.reporting.replication import leading, read_runs
 
 SCHEMES = ("FE+LT", "(FE+LT)^C", "FE", "LT")
 MEASURES = {"recovered_logprob": "log-probability", LOGITS: "logit difference"}
@@ -49,8 +50,12 @@ def verdicts_of_real(results: Results) -> str:
     return "\n".join(told) or EMPTY
 
 
-def decided(root: Path) -> pd.DataFrame:
-    """The claims' verdicts in all models, tiny and really pretrained."""
-    files = [*(root / "results/verdicts").glob("*.csv"), *(root / "results/real/verdicts").glob("*.csv")]
-    table = pd.concat([pd.read_csv(file) for file in sorted(files)], ignore_index=True)
-    return table[table["prompt"] == "all"]
+def decided(root: Path) -> dict[str, pd.DataFrame]:
+    """The claims' verdicts that lead: of the tiny models, over runs where there are some, and of the really pretrained ones."""
+    tiny, real = (
+        [pd.read_csv(file) for file in sorted((root / folder).glob("*.csv"))]
+        for folder in ("results/verdicts", "results/real/verdicts")
+    )
+    own = leading(pd.concat(tiny, ignore_index=True), read_runs(root / "results/runs"))
+    found = {"tiny": own, "real": pd.concat(real, ignore_index=True) if real else own.iloc[:0]}
+    return {kind: table[table["prompt"] == "all"] for kind, table in found.items()}

@@ -24,6 +24,7 @@ from stages.commands.page_numbers import (
 from stages.commands.page_real import decided, results_of_real, verdicts_of_real
 from stages.plotting.results import read_published
 from stages.reporting.phrases import estimate, listed
+from stages.reporting.replication import coverage_rows, many_runs, read_runs, standing, standing_sentences
 from stages.reporting.tables import scheme_table
 from stages.reporting.words import MARKERS as WORDS
 from weightgraft.engine.families import FAMILIES
@@ -91,27 +92,20 @@ def claims_table(results: Results) -> str:
 
 def counts(results: Results) -> str:
     """How many verdicts there are of each kind, a claim in a model each: 2 verdicts: 1 holds and 1 fails."""
-    found = decided(results.root)["verdict"].value_counts()
+    found = pd.concat(decided(results.root).values())["verdict"].value_counts()
     return f"{found.sum()} verdicts: " + listed([f"{count} *{verdict}*" for verdict, count in found.items()])
 
 
 def beyond_table(results: Results) -> str:
     """The claims that are neither the paper's nor controls: what is compared, and the verdicts: how many of each kind of the tiny
     models, and of each really pretrained one."""
-    of = {
-        kind: [pd.read_csv(file) for file in sorted((results.root / folder).glob("*.csv"))]
-        for kind, folder in (("tiny", "results/verdicts"), ("real", "results/real/verdicts"))
-    }
+    of = decided(results.root)
     lines = ["| claim | what is compared | tiny models | really pretrained |", "| --- | --- | --- | --- |"]
     for claim in claims(results):
         if not claim.id.startswith(("C", "K")):
             cells = []
-            for kind, tables in of.items():
-                found = [
-                    (row.model, row.verdict)
-                    for table in tables
-                    for row in table[(table["claim"] == claim.id) & (table["prompt"] == "all")].itertuples()
-                ]
+            for kind, table in of.items():
+                found = [(row.model, row.verdict) for row in table[table["claim"] == claim.id].itertuples()]
                 counted = Counter(verdict for _, verdict in found)
                 told = [f"{number} {verdict}" for verdict, number in counted.most_common()]
                 told = [f"{model}: {verdict}" for model, verdict in found] if kind == "real" else told
@@ -142,6 +136,42 @@ def beyond_runs(results: Results) -> str:
             ", ".join(told) or EMPTY,
         ]
         lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def runs_told(results: Results) -> str:
+    """How the verdicts stand over the runs of `make runs`."""
+    runs = read_runs(results.root / "results/runs")
+    return " ".join(standing_sentences(runs)) if runs else EMPTY
+
+
+def runs_counted(results: Results) -> str:
+    """How many runs there are: 12 runs (3 runs each)."""
+    runs = read_runs(results.root / "results/runs")
+    return many_runs(runs.over) if runs else EMPTY
+
+
+def runs_alike(results: Results) -> str:
+    """How many verdicts are alike in all runs: 150 of 190 verdicts alike in all runs, and 7 reverse."""
+    if not (runs := read_runs(results.root / "results/runs")):
+        return EMPTY
+    found = standing(runs.over)
+    return f"{found['same']} of {found['total']} verdicts are alike in all runs, and {len(found['reversed'])} reverse"
+
+
+def coverage_table(results: Results) -> str:
+    """How often the interval over runs covers the truth, in simulated studies."""
+    runs = read_runs(results.root / "results/runs")
+    if not runs:
+        return EMPTY
+    lines = [
+        "| runs | deviation between runs, in standard errors over facts | t-interval over runs | nested bootstrap |"
+    ]
+    lines.append("| --- | --- | --- | --- |")
+    lines += [
+        f"| {row['runs']} | {row['spread']} | {row['t']} | {row['nested']} |"
+        for row in coverage_rows(runs.coverage)
+    ]
     return "\n".join(lines)
 
 
@@ -196,6 +226,10 @@ def values() -> dict[str, Callable[[Results], str]]:
         "real_verdicts": verdicts_of_real,
         "beyond": beyond_table,
         "beyond_runs": beyond_runs,
+        "runs_told": runs_told,
+        "runs_counted": runs_counted,
+        "runs_alike": runs_alike,
+        "runs_coverage": coverage_table,
         "bench": bench_table,
         "modules_weightgraft": lambda results: modules(results, "weightgraft"),
         "modules_stages": lambda results: modules(results, "stages"),

@@ -93,8 +93,8 @@ def make_copy(source: Path, copy: Path, changes: Mapping[str, Any], cache: Path)
     """A copy of the repository with changed params and a DVC project of its own."""
     copy_repository(source, copy)
     change_params(copy / "params.yaml", changes)
-    # Of `make families`, `make real`, `make beyond` and `make repro`: empty in a run of its own.
-    for name in ("results/families", "results/real", "results/beyond"):
+    # Of `make families`, `make real`, `make beyond`, `make runs` and `make repro`: empty in a run of its own.
+    for name in ("results/families", "results/real", "results/beyond", "results/runs"):
         (copy / name).mkdir(parents=True, exist_ok=True)
     (copy / "results/run_time.csv").touch()
     if not (copy / ".dvc").exists():

@@ -14,16 +14,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import pandas as pd
 
 from stages.analysis.claims import read_claims
 from stages.analysis.replication import coverage, judge_replication
-from stages.commands.beyond import write
+from stages.analysis.tables import write_csv
 from stages.commands.quick import environment_of, make_copy, show_again
 from stages.commands.recover import recover
+from stages.plotting.replication import runs_figure
+from stages.plotting.style import save_figure
 from stages.study.params import load_section
 from weightgraft.errors import UserError, run_main
 from weightgraft.progress import bar
+from weightgraft.style import RC
 
 COPIES = Path(".runs")
 VERDICTS = Path("verdicts")  # in results/runs: a file a run
@@ -37,6 +41,7 @@ def changes_of(model: str, seed: int) -> dict[str, Any]:
         "study.models": [model],
         "study.seeds": [seed],
         "study.repeats.models": [],
+        "study.repeats.seeds": [],
         "study.new_form.models": [],
         "generate_facts.seed": seed,
         "pretrain.seed": seed,
@@ -94,12 +99,21 @@ def make_runs(runs: list[tuple[str, int]], jobs: int, out: Path) -> None:
         raise UserError(f"the run {failed[0]} failed; what had finished is kept: run again")
 
 
-def judge(folder: Path, families: Mapping[str, str]) -> pd.DataFrame:
-    """The verdicts over all runs in a folder, model by model. families: of each model."""
+def read_single(folder: Path) -> pd.DataFrame:
+    """The verdicts of all runs in a folder.
+
+    Raises:
+        UserError: there is none.
+    """
+    files = sorted((folder / VERDICTS).glob("*.csv"))
+    if not files:
+        raise UserError(f"{folder / VERDICTS}: no run has ended yet")
+    return pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
+
+
+def judge(verdicts: pd.DataFrame, families: Mapping[str, str]) -> pd.DataFrame:
+    """The verdicts over all runs, model by model. families: of each model."""
     claims, settings = read_claims(Path("data/claims.yaml")).claims, load_section("judge_claims")
-    verdicts = pd.concat(
-        [pd.read_csv(file) for file in sorted((folder / VERDICTS).glob("*.csv"))], ignore_index=True
-    )
     tables = [
         judge_replication(claims, families[model], verdicts[verdicts["model"] == model], **settings)
         for model in families
@@ -118,20 +132,23 @@ def main() -> None:
     )
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side, of one thread each")
     parser.add_argument("--out", type=Path, default=Path("results/runs"))
+    parser.add_argument("--as-they-are", action="store_true", help="make no run: judge those that are there")
     args = parser.parse_args()
     wanted = load_section("beyond.runs")
     runs = runs_of(wanted, args.models, args.most)
-    make_runs(runs, args.jobs, args.out / VERDICTS)
-    table = judge(args.out, {model: load_section(f"models.{model}.family") for model in wanted})
-    write(table, args.out / "over_runs.csv")
+    if not args.as_they_are:
+        make_runs(runs, args.jobs, args.out / VERDICTS)
+    single = read_single(args.out)
+    table = judge(single, {model: load_section(f"models.{model}.family") for model in wanted})
+    write_csv(table, args.out / "over_runs.csv")
+    with matplotlib.rc_context(RC):
+        save_figure(runs_figure(single, table), args.out / "runs")
     numbers = sorted({int(number) for number in wanted.values()})
-    write(coverage(numbers, SPREADS, **SIMULATED), args.out / "coverage.csv")
+    write_csv(coverage(numbers, SPREADS, **SIMULATED), args.out / "coverage.csv")
     whole = table[table["prompt"] == "all"]
-    counts = whole["verdict"].value_counts()
-    print(
-        f"runs: {args.out}: {len(runs)} runs; over runs {', '.join(f'{n} {word}' for word, n in counts.items())} "
-        f"of {len(whole)} verdicts"
-    )
+    counts = ", ".join(f"{count} {word}" for word, count in whole["verdict"].value_counts().items())
+    many = single.groupby(["model", "seed"]).ngroups
+    print(f"runs: {args.out}: {many} runs; over runs {counts} of {len(whole)} verdicts")
     if args.out == Path("results/runs"):
         show_again()
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from stages.analysis.claims import Claim
+from stages.reporting.replication import model_of
 
 # The letter of the paper's own claims; all others are of this study.
 PAPERS = "C"
@@ -68,7 +69,7 @@ def matrix(
                 groups.append({"question": question, "rows": found})
         if groups:
             blocks.append({"title": title, "papers": papers, "groups": groups})
-    models = [{"label": label, "real": label.partition(" seed ")[0] in real} for label in table["models"]]
+    models = [{"label": label, "real": model_of(label) in real} for label in table["models"]]
     return {"models": models, "blocks": blocks}
 
 

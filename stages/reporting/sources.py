@@ -14,7 +14,7 @@ from stages.analysis.verdicts import COLUMNS, LEFT_OUT, VERDICTS
 from stages.study.params import read_yaml
 from weightgraft.errors import UserError
 
-NOTES = ("other_worlds", "questions")  # the keys of data/report_notes.yaml
+NOTES = ("questions",)  # the keys of data/report_notes.yaml
 
 
 def read_verdicts(
@@ -103,7 +103,7 @@ def _comment_above(text: str) -> str:
 
 
 def read_notes(path: Path, claims: Mapping[str, Any]) -> dict[str, Any]:
-    """The notes: {other_worlds: [...], questions: [{question, claims: ids, or letters of ids}]}; both may be empty.
+    """The notes: {questions: [{question, claims: ids, or letters of ids}]}, which may be empty.
 
     Raises:
         UserError: an unknown key or claim.
@@ -112,20 +112,13 @@ def read_notes(path: Path, claims: Mapping[str, Any]) -> dict[str, Any]:
     for key in notes:
         if key not in NOTES:
             raise UserError(f"{path}: unknown key {key!r}; valid: {', '.join(NOTES)}")
-    for world in notes.get("other_worlds") or []:
-        for change in world["changed"]:
-            if change["claim"] not in claims:
-                raise UserError(f"{path}: claim {change['claim']!r} is none of {', '.join(claims)}")
     for entry in notes.get("questions") or []:
         for name in entry["claims"]:
             if len(name) > 1 and name not in claims:
                 raise UserError(
                     f"{path}: question {entry['question']!r}: claim {name!r} is none of {', '.join(claims)}"
                 )
-    return {
-        "other_worlds": [{"beside": None, **world} for world in notes.get("other_worlds") or []],
-        "questions": notes.get("questions") or [],
-    }
+    return {"questions": notes.get("questions") or []}
 
 
 def read_run_time(path: Path) -> dict[str, Any] | None:

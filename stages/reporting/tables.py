@@ -1,8 +1,9 @@
 """The report's tables as plain data: verdicts by claim and model, and estimates by model and scheme."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from stages.analysis.claims import Claim
@@ -15,9 +16,10 @@ COMPONENTS = ("ATTN+O+FFN", "ATTN+FFN", "ATTN+O", "O+FFN", "FFN", "O", "O+FFN-UP
 RANGES = {"second_half": "second half of the layers", "last_quarter": "last quarter", "all": "all layers"}
 MARKDOWN_NOTE = (
     "A cell: the verdict, on log-probability and logits; how many of its parts hold, how many fail by themselves, how many there "
-    "are; the estimate and 95 % interval of the first part that decides it. Then the verdict on top-5 accuracy, and, where the "
-    "paper has the same comparison on the same prompt, both on top-5 accuracy: this model and the big one of its family. An empty "
-    "cell: not measured."
+    "are; the estimate and 95 % interval of the first part that decides it. Over runs, the interval is that of the mean over runs, "
+    "and the brackets say in how many runs the claim by itself holds, in how many it fails, and how many runs there are. Then the "
+    "verdict on top-5 accuracy, and, where the paper has the same comparison on the same prompt, both on top-5 accuracy: this "
+    "model and the big one of its family. An empty cell: not measured."
 )
 SIGNS = {
     HOLDS: "✓",
@@ -67,9 +69,10 @@ def whole_cells(verdicts: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdict_table(verdicts: pd.DataFrame, claims: Mapping[str, Claim]) -> dict[str, Any]:
-    """Claims by models: {models, counts: {verdict: number}, rows: [{claim, text, comparison, cells by model, parts}]}.
+    """Claims by models: {models, rows: [{claim, text, comparison, cells by model, parts}]}.
 
-    A model without a claim has no cell for it; a claim without any verdict still has its row.
+    verdicts: of single runs, or over runs (replication.named). A model without a claim has no cell for it; a claim without any
+    verdict still has its row.
     """
     verdicts = verdicts.assign(
         label=labels(verdicts),
@@ -89,29 +92,42 @@ def verdict_table(verdicts: pd.DataFrame, claims: Mapping[str, Claim]) -> dict[s
                     row["label"]: cell(row)
                     | {name: str(row[name]) for name in ("parts", "held", "failed")}
                     | {name: filled(row[name]) for name in ("top5", "top5_verdict")}
+                    | {"in_runs": None}
                     for row in whole[whole["claim"] == name].to_dict("records")
                 },
                 "parts": [
-                    cell(row) | {"setup": row["setup"], "threshold": row["threshold"]}
+                    cell(row) | {"setup": row["setup"], "threshold": row["threshold"], "nested": nested(row)}
                     for row in parts[parts["claim"] == name].to_dict("records")
                 ],
             }
             for name, claim in claims.items()
         ],
-        "counts": {verdict: int((whole["verdict"] == verdict).sum()) for verdict in VERDICTS},
-        "top5_counts": {verdict: int((whole["top5_verdict"] == verdict).sum()) for verdict in VERDICTS},
     }
 
 
-def of_models(table: Mapping[str, Any], verdicts: pd.DataFrame) -> dict[str, Any]:
-    """A verdict table with the cells of these verdicts' models alone; its counts stay those of all."""
-    models = {*verdicts["model"]}
-    labels = [label for label in table["models"] if label.partition(" seed ")[0] in models]
+def nested(row: Mapping[Hashable, Any]) -> str:
+    """The nested bootstrap's interval beside that over runs; empty for a single run."""
+    low, high = (row.get(f"nested_{end}", np.nan) for end in ("low", "high"))
+    return "" if pd.isna(low) else f"[{number(low)}, {number(high)}]"
+
+
+def of_labels(table: Mapping[str, Any], labels: Collection[str]) -> dict[str, Any]:
+    """A verdict table with some of its columns alone, in its own order."""
     rows = [
-        {**row, "cells": {label: cell for label, cell in row["cells"].items() if label in labels}}
+        {
+            **row,
+            "cells": {label: cell for label, cell in row["cells"].items() if label in labels},
+            "parts": [part for part in row["parts"] if part["label"] in labels],
+        }
         for row in table["rows"]
     ]
-    return {**table, "models": labels, "rows": rows}
+    return {**table, "models": [label for label in table["models"] if label in labels], "rows": rows}
+
+
+def counts(table: Mapping[str, Any], key: str = "verdict") -> dict[str, int]:
+    """How many cells have each verdict. key: verdict, or top5_verdict."""
+    found = [cell[key] for row in table["rows"] for cell in row["cells"].values()]
+    return {verdict: found.count(verdict) for verdict in VERDICTS}
 
 
 def counted(counts: Mapping[str, int]) -> str:
@@ -121,9 +137,9 @@ def counted(counts: Mapping[str, int]) -> str:
 
 
 def markdown(table: Mapping[str, Any]) -> str:
-    """The verdict table in Markdown, as results/verdicts.md and docs/claims.md hold it, with how many verdicts there are."""
+    """A verdict table in Markdown, with how many verdicts there are."""
     lines = [
-        f"In this run, {counted(table['counts'])}. On top-5 accuracy, {counted(table['top5_counts'])}.",
+        f"{counted(counts(table))}. On top-5 accuracy, {counted(counts(table, 'top5_verdict'))}.",
         "",
         f"| claim | {' | '.join(table['models'])} |",
         f"| --- |{' --- |' * len(table['models'])}",
@@ -135,12 +151,24 @@ def markdown(table: Mapping[str, Any]) -> str:
             cells.append(markdown_cell(found) if found else "")
         text = " ".join(row["text"].split()).replace("|", "\\|")
         lines.append(f"| {row['claim']}: {text} | {' | '.join(cells)} |")
-    lines += ["", MARKDOWN_NOTE]
     return "\n".join(lines) + "\n"
 
 
+def verdict_tables(lead: Mapping[str, Any], single: Mapping[str, Any]) -> str:
+    """The verdicts that lead, then those of single runs of the same models: what results/verdicts.md and docs/claims.md hold."""
+    told = [markdown(lead)]
+    if single["models"]:
+        told += [
+            "The same of the study's own run alone, whose figures and tables are shown:\n",
+            markdown(single),
+        ]
+    return "\n".join([*told, MARKDOWN_NOTE, ""])
+
+
 def markdown_cell(found: Mapping[str, str]) -> str:
-    told = f"**{found['verdict']}** {found['held']}/{found['failed']}/{found['parts']} {found['estimate']}".strip()
+    single = found["in_runs"]
+    runs = f"({single['held']}/{single['failed']}/{single['runs']} runs) " if single else ""
+    told = f"**{found['verdict']}** {runs}{found['held']}/{found['failed']}/{found['parts']} {found['estimate']}".strip()
     second = " ".join(
         [
             *([found["top5_verdict"]] if found["top5_verdict"] else []),

@@ -12,6 +12,7 @@ import pandas as pd
 from stages.analysis.verdicts import VERDICTS
 from stages.plotting.needs import form_pairs
 from stages.reporting.phrases import NotMeasuredError, labels, listed, number
+from stages.reporting.replication import model_of
 
 LOGPROB, LOGITS, TOP5 = "recovered_logprob", "recovered_logit_difference", "recovered_top5"
 QUESTIONS = ("headline", "qa")
@@ -29,7 +30,7 @@ class Found(NamedTuple):
     """All that the sentences are written from."""
 
     summaries: pd.DataFrame
-    verdicts: pd.DataFrame  # a row a part, as judge_claims writes them
+    verdicts: pd.DataFrame  # a row a part, as judge_claims writes them, or over runs where there are runs
     table: Mapping[str, Any]  # tables.verdict_table of them
     study: Mapping[str, Any]
     published: pd.DataFrame  # the paper's values of position grafting
@@ -68,7 +69,7 @@ class Found(NamedTuple):
             words = [
                 cell["verdict"]
                 for label, cell in row["cells"].items()
-                if label.partition(" seed ")[0] in self.study["models"]
+                if model_of(label) in self.study["models"]
             ]
             if row["claim"] in claims and words:
                 counts = [f"{words.count(word)} {word}" for word in VERDICTS if word in words]

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.analysis.tables import check_scores, values_per_fact
+from stages.analysis.tables import check_scores, values_per_fact, write_csv
 from weightgraft.errors import UserError
 
 
@@ -115,3 +115,12 @@ def test_values_of_a_fact_are_means_over_its_templates(make_scores):
     assert row["rank"] == 7 and row["logit_difference"] == 1.75
     assert row["probability"] == pytest.approx(0.3)
     assert row["logprob"] == pytest.approx(np.log([0.5, 0.1]).mean())
+
+
+def test_a_mean_between_two_printed_numbers_is_written_alike_in_whichever_order_it_was_summed(tmp_path):
+    """52.34565 lies at the edge of six digits: the rounding of a sum moves it to either side."""
+    sums = [52.34565 - 1e-14, 52.34565 + 1e-14]
+    assert len({f"{value:.6g}" for value in sums}) == 2
+    for place, value in enumerate(sums):
+        write_csv(pd.DataFrame({"estimate": [value], "scheme": ["FE"]}), tmp_path / str(place) / "t.csv")
+    assert len({(tmp_path / str(place) / "t.csv").read_bytes() for place in range(len(sums))}) == 1

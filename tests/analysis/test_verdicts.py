@@ -10,7 +10,7 @@ from stages.analysis.claims import Part
 from stages.analysis.comparisons import Evidence, cells_of, interval_of, rank_correlation
 from stages.analysis.intervals import Z, flat_p
 from stages.analysis.summary import summarize
-from stages.analysis.verdicts import cross_table, fragile, judge, p_of, verdict, whole_verdict
+from stages.analysis.verdicts import cross_table, judge, p_of, verdict, whole_verdict
 from weightgraft.errors import UserError
 
 BOOTSTRAP = {"resamples": 400, "seed": 3}
@@ -388,28 +388,3 @@ def test_cross_table_names_the_part_that_decided():
     ]
     assert rows.loc["m", ["parts", "held", "failed"]].tolist() == [2, 1, 1]  # top-5 counts apart
     assert rows.loc["k", ["verdict", "estimate"]].tolist() == ["holds", 0.7]
-
-
-def test_fragile_lists_only_claims_that_changed_sides():
-    words = {
-        "C1": ("holds", "fails"),
-        "C2": ("fails", "holds"),
-        "C3": ("holds", "undecided"),
-        "C4": ("holds", "holds"),
-    }
-    one, other = (
-        verdicts_of(*((claim, "m", seed, "all", None, pair[seed], np.nan) for claim, pair in words.items()))
-        for seed in (0, 1)
-    )
-    other = other.assign(seed=0)
-    found = fragile(one, other)
-    assert found["claim"].tolist() == ["C1", "C2"]
-    assert found.loc[0, ["verdict", "other_verdict"]].tolist() == ["holds", "fails"]
-    assert fragile(one, one).empty
-    with pytest.raises(UserError, match="no claim"):
-        fragile(one, other.assign(model="k"))
-
-
-def test_fragile_compares_each_finetuning_seed_with_itself():
-    rows = [("C1", "m", seed, "all", None, word, np.nan) for seed, word in ((0, "holds"), (1, "fails"))]
-    assert fragile(verdicts_of(*rows), verdicts_of(*rows)).empty

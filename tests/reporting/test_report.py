@@ -213,20 +213,9 @@ def test_where_the_seconds_of_a_run_went_is_shown(study_folder, run_stage, text)
     )
 
 
-def test_what_needs_several_runs_is_shown(study_folder, run_stage, text):
-    (study_folder / "notes.yaml").write_text(
-        "other_worlds: [{seed: 1, changed: [{claim: C5, model: tiny-gpt2, here: holds, there: fails}]}, "
-        "{seed: 2, beside: a note, changed: []}]\n"
-    )
-    text = run_stage(study_folder).read_text()
-    row = re.sub(r"<[^>]*>", " ", text[text.index("world seed 1") :].partition("</tr>")[0])
-    assert row.split() == ["world", "seed", "1", "C5", "tiny-gpt2", "holds", "fails"]
-    assert re.search(r'world seed 2 \(a note\)</th><td colspan="4">none', text)
-
-
 def test_what_the_inputs_say_is_text_and_not_markup(study_folder, run_stage):
     (study_folder / "notes.yaml").write_text(
-        "other_worlds: [{seed: 1, beside: <script>alert(1)</script>, changed: []}]\n"
+        "questions: [{question: <script>alert(1)</script>, claims: [C1]}]\n"
     )
     text = run_stage(study_folder).read_text()
     assert Page(text).all("script") == [{}] and "alert(1)" not in script(text) and "alert(1)" in text

@@ -52,12 +52,8 @@ def test_a_figure_that_is_no_png_is_named(study_folder, run_stage, capsys):
 @pytest.mark.parametrize(
     ("notes", "said"),
     [
-        ("minute: {}\n", "unknown key 'minute'; valid: other_worlds, questions"),
+        ("minute: {}\n", "unknown key 'minute'; valid: questions"),
         ("questions: [{question: Where, claims: [C1, C99]}]\n", "'Where': claim 'C99' is none of C1,"),
-        (
-            "other_worlds: [{seed: 1, changed: [{claim: C99, model: x, here: holds, there: fails}]}]\n",
-            "claim 'C99' is none of C1,",
-        ),
     ],
 )
 def test_a_note_that_does_not_fit_is_named(study_folder, run_stage, capsys, notes, said):

@@ -7,7 +7,7 @@ from made_up_study import REPOSITORY
 from stages.analysis.claims import read_claims, side_by_side
 from stages.analysis.verdicts import COLUMNS
 from stages.reporting.page import in_brief
-from stages.reporting.tables import MARKDOWN_NOTE, markdown, verdict_table
+from stages.reporting.tables import MARKDOWN_NOTE, counts, markdown, of_labels, verdict_table, verdict_tables
 
 CLAIMS = {claim.id: claim for claim in side_by_side(read_claims(REPOSITORY / "data/claims.yaml").claims)}
 Q, LOGPROB, TOP5 = "r(FE+LT) at least 0.9", "recovered_logprob", "recovered_top5"
@@ -39,7 +39,7 @@ def table() -> dict:
 def test_a_study_that_has_no_claims_setups_has_every_claims_row_and_no_cell():
     table = verdict_table(verdicts(), CLAIMS)
     assert [row["claim"] for row in table["rows"]] == [*CLAIMS] and not table["models"]
-    assert in_brief(table) == [] and set(table["counts"].values()) == {0}
+    assert in_brief(table) == [] and set(counts(table).values()) == {0}
     assert all(f"| {claim}: " in markdown(table) for claim in CLAIMS)
 
 
@@ -69,9 +69,9 @@ def test_other_forms_of_a_claim_stand_below_it():
 
 
 def test_verdicts_are_counted_once_a_claim_and_model(table):
-    assert table["counts"] == {"holds": 2, "fails": 1, "undecided": 0, "not shown": 0}
-    assert table["top5_counts"] == {"holds": 0, "fails": 1, "undecided": 0, "not shown": 0}
-    told = "In this run, 3 verdicts: 2 holds, 1 fails. On top-5 accuracy, 1 verdicts: 1 fails."
+    assert counts(table) == {"holds": 2, "fails": 1, "undecided": 0, "not shown": 0}
+    assert counts(table, "top5_verdict") == {"holds": 0, "fails": 1, "undecided": 0, "not shown": 0}
+    told = "3 verdicts: 2 holds, 1 fails. On top-5 accuracy, 1 verdicts: 1 fails."
     assert markdown(table).splitlines()[0] == told
 
 
@@ -86,9 +86,19 @@ def test_in_brief_says_on_which_claims_models_differ(table):
 
 def test_markdown_has_a_line_a_claim_and_a_cell_a_model(table):
     lines = markdown(table).splitlines()
-    assert lines[2] == "| claim | tiny-gpt2 | tiny-llama |" and lines[-1] == MARKDOWN_NOTE
+    assert lines[2] == "| claim | tiny-gpt2 | tiny-llama |"
     rows = [line for line in lines[4:] if line.startswith("| ")]
     assert [row[2:].partition(": ")[0] for row in rows] == list(CLAIMS)
     assert {line.replace("\\|", "").count("|") for line in rows} == {4}
     first = "| **fails** 1/1/2 0.88 [0.85, 0.89]; top-5 fails 0.99, paper 0.81 | **holds** 1/0/1 0.95 [0.93, 0.97] |"
     assert rows[0] == f"| C1: {CLAIMS['C1'].text} {first}"
+
+
+def test_single_runs_stand_below_what_leads_and_the_note_below_both(table):
+    lead, single = (of_labels(table, [label]) for label in ("tiny-llama", "tiny-gpt2"))
+    told = verdict_tables(lead, single)
+    assert told.rstrip().endswith(MARKDOWN_NOTE) and told.count(MARKDOWN_NOTE) == 1
+    heads = [line for line in told.splitlines() if line.startswith("| claim")]
+    assert heads == ["| claim | tiny-llama |", "| claim | tiny-gpt2 |"]
+    assert [counts(one)["fails"] for one in (lead, single)] == [0, 1]
+    assert "own run alone" in told and "own run alone" not in verdict_tables(table, of_labels(table, []))

@@ -124,8 +124,8 @@ def test_only_what_was_measured_in_a_model_is_told_of_it(found):
         "models": ["mine"],
         "rows": [{**row, "cells": held} for row in found.table["rows"]],
     }
-    mine = of_real(found, table, "mine", [summaries], [verdicts])
+    mine = of_real(found._replace(table=table), "mine", [summaries], [verdicts])
     assert mine is not None and mine.study["models"] == ["mine"]
     told = dict(findings(mine))["Gentle finetuning and LoRA"]
     assert told.startswith("After LoRA too, FE and LT") and "gentle" not in told
-    assert of_real(found, table, "other", [summaries], [verdicts]) is None
+    assert of_real(found, "other", [summaries], [verdicts]) is None
