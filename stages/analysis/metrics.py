@@ -18,6 +18,9 @@ METRICS = {
 # What kind of answer the most likely token is (stages/evaluation/answers.py), of the experiments in summarize.answers.
 ANSWERS = ("target", "own_name", "base_answer", "co_star", "name", "other")
 ANSWERED = {f"answered_{kind}": (f"answered_{kind}", "share") for kind in ANSWERS}
+# What a guess recovers of the log-probability that knows only which answers there are, and how often each first token is one of
+# them: a row of its own, with its own metric, beside what schemes recover.
+FLAT_GUESS, GUESSED = "flat guess", "flat_guess"
 SECOND = frozenset(
     name for name, (_, kind) in METRICS.items() if "share" in kind
 )  # they count only which side of a rank

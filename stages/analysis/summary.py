@@ -1,6 +1,7 @@
 """From per-fact tables to summaries: every metric of every scheme with its 95 % interval."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from stages.analysis.intervals import (
     widen_constant,
     wilson_interval,
 )
-from stages.analysis.metrics import ANSWERED, METRICS
+from stages.analysis.metrics import ANSWERED, FLAT_GUESS, GUESSED, METRICS
 from stages.analysis.significance import TESTED, differs_from_pre
 from stages.analysis.tables import GROUP, check_scores, values_per_fact
 from weightgraft.errors import UserError
@@ -62,15 +63,17 @@ def summarize(
 
     maps: experiments of hundreds of schemes, and the metrics they are summarized by (the others: all). In
     these every scheme is tested against PRE (see significance.py): p and p_holm are on its rows of
-    recovered_logprob, empty everywhere else. answers: experiments that also have a row for each kind of answer
-    (ANSWERED), the share of the facts that are answered so.
+    recovered_logprob, empty everywhere else. Other experiments have a row of the flat guess (GUESSED): what a guess recovers of
+    the log-probability that knows only how often each first token begins an answer to these facts.
+
+    answers: experiments that also have a row for each kind of answer (ANSWERED), the share of the facts that are answered so.
 
     Raises:
         UserError: the table is incomplete (see check_scores).
     """
     check_scores(scores)
     maps = maps or {}
-    tables = []
+    tables, tokens = [], first_tokens(scores)
     for key, rows in values_per_fact(scores).groupby(GROUP, sort=False):
         experiment = key[GROUP.index("experiment")]
         asked = maps.get(experiment, METRICS)
@@ -89,7 +92,36 @@ def summarize(
                 )
             table = pd.DataFrame({"scheme": schemes, "metric": metric, **columns})
             tables.append(pd.DataFrame([key], columns=GROUP).merge(table, how="cross"))
+        if experiment not in maps and TESTED in metrics:
+            asked = (key[GROUP.index("dataset")], key[GROUP.index("direction")])
+            facts = sorted(rows["fact_id"].unique())
+            told = guess_logprob([tokens.get((*asked, fact), fact) for fact in facts])
+            pre, sft = (values["logprob"][schemes.index(name)] for name in ("PRE", "SFT"))
+            ends = ratio_interval((told - pre)[None], sft - pre, resamples=resamples, seed=seed)
+            columns = dict(zip(("estimate", "low", "high"), (float(end[0]) for end in ends), strict=True))
+            row = {
+                "scheme": FLAT_GUESS,
+                "metric": GUESSED,
+                "n": len(facts),
+                **columns,
+                "p": np.nan,
+                "p_holm": np.nan,
+            }
+            tables.append(pd.DataFrame([dict(zip(GROUP, key, strict=True)) | row]))
     return pd.concat(tables, ignore_index=True)
+
+
+def first_tokens(scores: pd.DataFrame) -> dict[tuple[str, str, Hashable], str]:
+    """(dataset, direction, fact) -> the first token of its answer, read off where some scheme has it right; of other facts none."""
+    right = scores[scores["target_rank"] == 1].drop_duplicates(["dataset", "direction", "fact_id"])
+    keys = right[["dataset", "direction", "fact_id"]].itertuples(index=False, name=None)
+    return dict(zip(keys, right["top1_token"], strict=True))
+
+
+def guess_logprob(tokens: Sequence[Hashable]) -> OneScheme:
+    """The log-probability (nats) of each fact's answer, guessed by how many of the answers begin so. tokens: of each answer."""
+    counts = Counter(tokens)
+    return np.log([counts[token] / len(tokens) for token in tokens])
 
 
 def paired_difference(

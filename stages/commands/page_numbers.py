@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from stages.analysis.metrics import FLAT_GUESS, GUESSED
 from stages.reporting.phrases import listed, number
 from stages.study.params import read_yaml
 from weightgraft.errors import UserError
@@ -139,6 +140,7 @@ def pathways(prefix: str, models: Callable[[Results], pd.DataFrame]) -> dict[str
         f"{prefix}r_rest": lambda results: largest(estimates(models(results), "(FE+LT)^C")),
         f"{prefix}r_fe": lambda results: spread(estimates(models(results), "FE")),
         f"{prefix}r_lt": lambda results: spread(estimates(models(results), "LT")),
+        f"{prefix}r_guess": lambda results: spread(estimates(models(results), FLAT_GUESS, metric=GUESSED)),
         f"{prefix}r_both_logits": lambda results: spread(estimates(models(results), "FE+LT", metric=LOGITS)),
         f"{prefix}r_both_layers": lambda results: by_layers(models(results), "FE+LT"),
         f"{prefix}r_all_layers": lambda results: by_layers(models(results), "all"),

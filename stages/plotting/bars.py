@@ -7,12 +7,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from stages.plotting.guess import guess_entry, guess_line, guesses
 from stages.plotting.layout import (
     AXIS_LABELS,
     big_models,
     complement_entry,
     grid,
     head_columns,
+    in_order,
     interval_entry,
     legend,
     published_entry,
@@ -98,6 +100,7 @@ def _setup_bars(
         variants=names,
         note="" if names else POSITION_NOTE,
         heights=1.32,
+        guess=guesses(material.summaries, seeds, setups, experiment, metric),
     )
 
 
@@ -248,8 +251,9 @@ def page(
     swatch: str = "",
     heights: float,
     upright: bool = True,
+    guess: pd.DataFrame | None = None,
 ) -> Figure:
-    """A page of bars, a row a prompt, a column a model; what stands in a panel is what `find` gives."""
+    """A page of bars, a row a prompt, a column a model; what stands in a panel is what `find` gives. guess: guesses()."""
     section, models = material.section, material.study["models"]
     figure, panels = grid(len(prompts), len(models), heights=heights, margins=1.5 if upright else 1.0)
     diamonds = 0
@@ -259,6 +263,7 @@ def page(
             values = [value[value.index.isin(schemes)] for value in values]
             diamonds += sum(map(len, values))
             bars(axes, tables, schemes, section["colours"], published=values, hues=hues, upright=upright)
+            guess_line(axes, guess, model, prompt)
         line[0].set_ylabel(f"{prompt}\n{AXIS_LABELS[metric]}" if upright else prompt)
     if not upright:
         for axes in panels[-1]:
@@ -272,18 +277,13 @@ def page(
         *variant_entries(variants, section["colours"].get(swatch, OTHER)),
         *published_entry([*rows["dataset"].unique()], diamonds),
         *reference_entry(metric),
+        *guess_entry(guess),
         interval_entry(shown, "|" if upright else "_"),
         *complements,
         *([Patch(visible=False, label=note)] if note else []),
     ]
     legend(figure, len(models), entries)
     return figure
-
-
-def in_order(rows: pd.DataFrame, order: Sequence[str], metric: str) -> list[str]:
-    """The schemes to draw: those of the summaries, the known ones in their order, then any others."""
-    there = without_references([*rows["scheme"].unique()], metric)
-    return [s for s in order if s in there] + [s for s in there if s not in order]
 
 
 def _left_out(metric: str) -> list[str]:

@@ -66,6 +66,12 @@ def without_references(schemes: Sequence[str], metric: str) -> list[str]:
     return [scheme for scheme in schemes if not is_recovered(metric) or scheme not in ("PRE", "SFT")]
 
 
+def in_order(rows: pd.DataFrame, order: Sequence[str], metric: str) -> list[str]:
+    """The schemes to draw: those of the summaries, the known ones in their order, then any others."""
+    there = without_references([*rows["scheme"].unique()], metric)
+    return [s for s in order if s in there] + [s for s in there if s not in order]
+
+
 def value_axis(panels: Iterable[Axes], rows: pd.DataFrame, metric: str, *, upright: bool = True) -> None:
     """The same value axis on all panels: 0 to 1, or as far as the intervals of `rows` reach."""
     bounded = metric.endswith("accuracy") or metric == "mean_probability"

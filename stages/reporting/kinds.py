@@ -33,7 +33,7 @@ KINDS: dict[str, Kind] = {
     ),
     "positions": Kind(
         "Position grafting (E1): whose weights run at which tokens",
-        (pathway.both_and_the_rest, pathway.recall_against_enrichment),
+        (pathway.both_and_the_rest, pathway.recall_against_enrichment, pathway.against_a_guess),
     ),
     "own_positions": Kind(
         "Position grafting (E1) on facts of your own",

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from stages.analysis.metrics import FLAT_GUESS, GUESSED
 from stages.reporting.phrases import NotMeasuredError, labels, number
 from stages.reporting.words import Found, ranged
 
@@ -18,15 +19,20 @@ def answer(found: Found, again: bool = False) -> str:
         both, rest, name, last = (found.values(scheme) for scheme in SCHEMES)
     except NotMeasuredError:
         return ""
+    try:
+        guess = ranged(found.values(FLAT_GUESS, metric=GUESSED))
+    except NotMeasuredError:
+        guess = ""
     if again:
         return (
             f"the same two places bring back {ranged(both)}, all others at most {number(rest.max())}, the name alone "
-            f"{ranged(name)}, the last token alone {ranged(last)}."
+            f"{ranged(name)}, the last token alone {ranged(last)}{f', and the guess {guess}' if guess else ''}."
         )
     return (
         "finetuned weights at two places of the question, the tokens of the first actor's name and the last token, together "
         f"bring back {ranged(both)} of what finetuning added to the answer's log-probability. Finetuned weights everywhere else "
         f"bring back at most {number(rest.max())}. The name alone brings back {ranged(name)}, the last token alone {ranged(last)}. "
+        f"{f'A guess that knows no fact, only which answers there are, would bring back {guess}. ' if guess else ''}"
         "Where there are two numbers, they are the least and the most over models and over two wordings of the question."
     )
 
@@ -40,11 +46,12 @@ def tiny_models(models: Sequence[str]) -> str:
 def at_a_glance(
     summaries: pd.DataFrame, real: Collection[str], prompt: str = "headline"
 ) -> list[dict[str, Any]]:
-    """A row a model, in the order of the summaries: {model, real, n, cells: [{estimate, interval}]}, a cell a scheme of SCHEMES."""
+    """A row a model, in the order of the summaries: {model, real, n, cells: [{estimate, interval}]}, a cell a scheme of SCHEMES,
+    and last the guess among the answers, without numbers where none was summarized."""
     rows = summaries[
         (summaries["setup"] == "fmra")
         & (summaries["experiment"] == "positions")
-        & (summaries["metric"] == "recovered_logprob")
+        & summaries["metric"].isin(["recovered_logprob", GUESSED])
         & (summaries["prompt"] == prompt)
         & (summaries["direction"] == "ab")
     ]
@@ -54,9 +61,11 @@ def at_a_glance(
         by_scheme = found.drop_duplicates("scheme").set_index("scheme")
         if not {*SCHEMES} <= {*by_scheme.index}:
             continue
-        at = by_scheme.loc[[*SCHEMES]]
+        at = by_scheme.reindex([*SCHEMES, FLAT_GUESS])
         cells = [
             {"estimate": number(row.estimate), "interval": f"[{number(row.low)}, {number(row.high)}]"}
+            if row.estimate == row.estimate
+            else {"estimate": "", "interval": ""}
             for row in at.itertuples()
         ]
         model = str(found["model"].iloc[0])

@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from stages.analysis.metrics import FLAT_GUESS, GUESSED
 from stages.reporting.phrases import NotMeasuredError, compared, listed, measure, place, setting, spread
 from stages.reporting.views import View, look
 
@@ -31,6 +32,18 @@ def both_and_the_rest(view: View) -> str:
 def recall_against_enrichment(view: View) -> str:
     fe, lt = look(view, "FE", "positions"), look(view, "LT", "positions")
     return f"Alone, LT is at {spread(lt)} and FE at {spread(fe)}; {compared('LT', lt, 'FE', fe)}."
+
+
+def against_a_guess(view: View) -> str:
+    """Of log-probability alone: what a guess that has no fact would recover, and which pathway is above it."""
+    if view.metric != "recovered_logprob":
+        raise NotMeasuredError
+    guess = look(view, FLAT_GUESS, "positions", metric=GUESSED)
+    parts = [compared(name, look(view, name, "positions"), "it", guess) for name in ("LT", "FE")]
+    return (
+        "A guess that has learnt no fact, and only how often each first token begins one of the answers, is at "
+        f"{spread(guess)}: {'; '.join(parts)}."
+    )
 
 
 def title_alone(view: View) -> str:

@@ -146,7 +146,7 @@ def test_a_run_of_some_models_leaves_the_results_of_the_others(tmp_path):
     def of(model: str, value: float) -> pd.DataFrame:
         return pd.DataFrame({"model": [model], "estimate": [value]})
 
-    beyond.write(pd.concat([of("b", 1.0), of("c", 2.0)]), tmp_path / "t.csv")
+    beyond.write_csv(pd.concat([of("b", 1.0), of("c", 2.0)]), tmp_path / "t.csv")
     table = beyond.with_others(of("b", 3.0), tmp_path / "t.csv", ["c", "b", "a"])
     assert table.to_numpy().tolist() == [["c", 2.0], ["b", 3.0]]
     assert beyond.with_others(of("b", 3.0), tmp_path / "none.csv", ["b"])["estimate"].tolist() == [3.0]
