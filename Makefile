@@ -43,6 +43,7 @@ families: check  ## from tiny-gpt2 to tiny-llama in small steps: five more model
 	python -m stages.commands.families
 
 beyond: check  ## more trainings: tables frozen, points on the way, texts a fact; in .beyond/
+	python -m stages.commands.changes
 	python -m stages.commands.beyond --jobs $(JOBS)
 
 runs: check  ## do the verdicts stand in another training? The study again with other worlds and bases, in .runs/

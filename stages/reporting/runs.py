@@ -9,6 +9,10 @@ import pandas as pd
 from stages.reporting.phrases import estimate, listed, number
 
 CAPTIONS = {
+    "changes": (
+        "How far finetuning moves the weights: the norm of SFT - PRE relative to that of PRE's weights, by component and layer, on "
+        "a logarithmic axis; with LoRA the tables do not move. What moves far need not be what brings a fact back."
+    ),
     "frozen_tables": (
         "Finetuned with embedding and unembedding left as the base has them, beside the recipe that trains them too: what the "
         "pathways recover of the log-probability, whole and by layers only."
@@ -23,6 +27,7 @@ CAPTIONS = {
     ),
 }
 TITLES = {
+    "changes": 'Figure "how far the weights move"',
     "frozen_tables": 'Figure "frozen tables"',
     "trajectory": 'Figure "on the way"',
     "texts": 'Figure "texts a fact"',
@@ -75,7 +80,28 @@ def knowing_sentences(folder: Path) -> list[str]:
     return [told] if parts else []
 
 
+def changes_sentences(folder: Path) -> list[str]:
+    """How far the layers and the tables of each model moved, after the main recipe, and whether some layers moved more."""
+    table = pd.read_csv(folder / "changes.csv")
+    rows = table[
+        (table["recipe"] == "fmra") & (table["seed"] == table.groupby("model")["seed"].transform("min"))
+    ]
+    said, tables = [], ["EMBED", "UNEMBED"]
+    for model, of_model in rows.groupby("model", sort=False):
+        inside = of_model[~of_model["component"].isin(tables)]
+        most, least = inside.loc[inside["relative_norm"].idxmax()], inside["relative_norm"].min()
+        outside = of_model.loc[of_model["component"].isin(tables), "relative_norm"]
+        said.append(
+            f"{model} {100 * least:.2g} to {100 * most['relative_norm']:.2g} % in its layers (most in {most['component']} of layer "
+            f"{most['layer']}) and up to {100 * outside.max():.2g} % in its tables"
+        )
+    return [
+        f"Finetuning on FMRA moved the weights, by the norm of the change over that of the weights, by: {'; '.join(said)}."
+    ]
+
+
 SENTENCES: dict[str, Callable[[Path], list[str]]] = {
+    "changes": changes_sentences,
     "frozen_tables": frozen_sentences,
     "trajectory": lambda folder: verdict_sentences(folder, "trajectory") + knowing_sentences(folder),
     "texts": lambda folder: verdict_sentences(folder, "texts"),

@@ -1,0 +1,75 @@
+"""Claims about how far weights moved: each matrix is in one group and one layer, and the norm is of all its changes there."""
+
+import pandas as pd
+import pytest
+import torch
+from tiny_models import FAMILY_NAMES, tiny_lora, tiny_model
+
+from stages.commands.changes import GROUPS, finetuned, matrices, relative_norms, trained_in, weight_changes
+from stages.modeling.models import save_model
+from stages.modeling.tokens import train_tokenizer
+from stages.plotting.changes import changes_figure
+from stages.reporting.runs import changes_sentences
+from weightgraft.errors import UserError
+
+
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+def test_every_matrix_is_in_one_group_and_nothing_else_is(family):
+    model = tiny_model(family, seed=0)
+    found = [path for _, _, path, _ in matrices(model)]
+    named = {
+        name.removesuffix(".weight")
+        for name, weight in model.named_parameters(remove_duplicate=False)
+        if weight.dim() == 2
+    }
+    assert len(found) == len({*found}) and {*found} == named
+
+
+def test_a_change_is_told_where_it_is_and_relative_to_the_weights_there():
+    pre, sft = tiny_model("llama", seed=0), tiny_model("llama", seed=0)
+    with torch.no_grad():
+        sft.model.layers[1].self_attn.o_proj.weight.mul_(1.5)
+        sft.model.layers[2].mlp.gate_proj.weight.neg_()
+    gate, up = (getattr(pre.model.layers[2].mlp, f"{name}_proj").weight.detach() for name in ("gate", "up"))
+    found = relative_norms(pre, sft)
+    assert {component for component, _ in found} == {*GROUPS.values()}
+    wanted = 2 * gate.norm() / torch.sqrt(gate.norm() ** 2 + up.norm() ** 2)
+    assert found.pop(("O", 1)) == pytest.approx(0.5) and found.pop(("FFN-UP", 2)) == pytest.approx(
+        float(wanted)
+    )
+    assert {*found.values()} == {0.0} and {layer for name, layer in found if name == "UNEMBED"} == {3}
+
+
+@pytest.fixture
+def root(tmp_path):
+    """What is left of trainings: a base, a whole finetuning, an adapter, and those of a model with a longer name."""
+    tokenizer = train_tokenizer(["a b c d"] * 4, 300, bos=True)
+    base = tiny_model("gpt2", seed=0, vocab_size=len(tokenizer))
+    save_model(base, tokenizer, tmp_path / "runs/pretrain/tiny-gpt2")
+    folder = tmp_path / "runs/finetune/tiny-gpt2-0"
+    save_model(tiny_model("gpt2", seed=1, vocab_size=len(tokenizer)), tokenizer, folder / "fmra")
+    save_model(tiny_lora(base, seed=2), tokenizer, folder / "lora")
+    (tmp_path / "runs/finetune/tiny-gpt2-new-0/fmra").mkdir(parents=True)
+    return tmp_path
+
+
+def test_what_was_trained_is_read_an_adapter_merged(root):
+    assert [(seed, recipe) for seed, recipe, _ in trained_in(root, "tiny-gpt2")] == [(0, "fmra"), (0, "lora")]
+    merged = finetuned(root / "runs/pretrain/tiny-gpt2", root / "runs/finetune/tiny-gpt2-0/lora")
+    assert not any("lora" in name for name, _ in merged.named_parameters())
+    table = weight_changes({"tiny-gpt2": root})
+    moved = table[table["relative_norm"] > 0].groupby("recipe")["component"].unique()
+    assert {*moved["lora"]} == {"ATTN", "O", "FFN-UP", "FFN-DOWN"} and {*moved["fmra"]} == {*GROUPS.values()}
+    figure = changes_figure(table)
+    assert [axes.get_yscale() for axes in figure.axes] == ["log", "log"]
+    table.to_csv(root / "changes.csv", index=False)
+    (said,) = changes_sentences(root)
+    inside = table[(table["recipe"] == "fmra") & ~table["component"].isin(["EMBED", "UNEMBED"])]
+    most = inside.loc[inside["relative_norm"].idxmax()]
+    assert f"(most in {most['component']} of layer {most['layer']})" in said
+
+
+def test_nothing_trained_is_told(tmp_path):
+    with pytest.raises(UserError, match="run `make repro` first"):
+        weight_changes({"tiny-gpt2": tmp_path})
+    assert pd.DataFrame(trained_in(tmp_path, "tiny-gpt2")).empty
