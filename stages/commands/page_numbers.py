@@ -141,6 +141,8 @@ def pathways(prefix: str, models: Callable[[Results], pd.DataFrame]) -> dict[str
         f"{prefix}r_fe": lambda results: spread(estimates(models(results), "FE")),
         f"{prefix}r_lt": lambda results: spread(estimates(models(results), "LT")),
         f"{prefix}r_guess": lambda results: spread(estimates(models(results), FLAT_GUESS, metric=GUESSED)),
+        f"{prefix}r_fe_logits": lambda results: spread(estimates(models(results), "FE", metric=LOGITS)),
+        f"{prefix}r_lt_logits": lambda results: spread(estimates(models(results), "LT", metric=LOGITS)),
         f"{prefix}r_both_logits": lambda results: spread(estimates(models(results), "FE+LT", metric=LOGITS)),
         f"{prefix}r_both_layers": lambda results: by_layers(models(results), "FE+LT"),
         f"{prefix}r_all_layers": lambda results: by_layers(models(results), "all"),
