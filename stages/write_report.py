@@ -23,6 +23,7 @@ from stages.reporting.page import (
     split_figures,
     training_table,
 )
+from stages.reporting.phrases import listed
 from stages.reporting.replication import (
     coverage_rows,
     in_runs,
@@ -31,6 +32,7 @@ from stages.reporting.replication import (
     many_runs,
     named,
     read_runs,
+    run_counts,
     runs_figure,
     standing_sentences,
 )
@@ -126,6 +128,7 @@ def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "numbers": numbers(table),
         "brief": in_brief(lead),
         "runs": {
+            "models": listed(list(run_counts(runs.over))),
             "many": many_runs(runs.over),
             "sentences": standing_sentences(runs),
             "coverage": coverage_rows(runs.coverage),

@@ -24,7 +24,14 @@ from stages.commands.page_numbers import (
 from stages.commands.page_real import decided, results_of_real, verdicts_of_real
 from stages.plotting.results import read_published
 from stages.reporting.phrases import estimate, listed
-from stages.reporting.replication import coverage_rows, many_runs, read_runs, standing, standing_sentences
+from stages.reporting.replication import (
+    coverage_rows,
+    many_runs,
+    read_runs,
+    run_counts,
+    standing,
+    standing_sentences,
+)
 from stages.reporting.tables import scheme_table
 from stages.reporting.words import MARKERS as WORDS
 from weightgraft.engine.families import FAMILIES
@@ -145,6 +152,12 @@ def runs_told(results: Results) -> str:
     return " ".join(standing_sentences(runs)) if runs else EMPTY
 
 
+def runs_models(results: Results) -> str:
+    """The models whose verdicts are over runs."""
+    runs = read_runs(results.root / "results/runs")
+    return listed(list(run_counts(runs.over))) if runs else EMPTY
+
+
 def runs_counted(results: Results) -> str:
     """How many runs there are: 12 runs (3 runs each)."""
     runs = read_runs(results.root / "results/runs")
@@ -226,6 +239,7 @@ def values() -> dict[str, Callable[[Results], str]]:
         "real_verdicts": verdicts_of_real,
         "beyond": beyond_table,
         "beyond_runs": beyond_runs,
+        "runs_models": runs_models,
         "runs_told": runs_told,
         "runs_counted": runs_counted,
         "runs_alike": runs_alike,

@@ -18,7 +18,7 @@ import matplotlib
 import pandas as pd
 
 from stages.analysis.claims import read_claims
-from stages.analysis.replication import coverage, judge_replication
+from stages.analysis.replication import LEAST_RUNS, coverage, judge_replication
 from stages.analysis.tables import write_csv
 from stages.commands.quick import environment_of, make_copy, show_again
 from stages.commands.recover import recover
@@ -112,13 +112,19 @@ def read_single(folder: Path) -> pd.DataFrame:
 
 
 def judge(verdicts: pd.DataFrame, families: Mapping[str, str]) -> pd.DataFrame:
-    """The verdicts over all runs, model by model. families: of each model."""
+    """The verdicts over all runs, model by model, of the models with enough runs. families: of each model.
+
+    Raises:
+        UserError: no model has enough of them yet.
+    """
     claims, settings = read_claims(Path("data/claims.yaml")).claims, load_section("judge_claims")
     tables = [
         judge_replication(claims, families[model], verdicts[verdicts["model"] == model], **settings)
         for model in families
-        if model in set(verdicts["model"])
+        if verdicts.loc[verdicts["model"] == model, "seed"].nunique() >= LEAST_RUNS
     ]
+    if not tables:
+        raise UserError(f"no model has {LEAST_RUNS} runs yet; what has ended is kept: run again")
     return pd.concat(tables, ignore_index=True)
 
 

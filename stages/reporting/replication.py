@@ -90,12 +90,13 @@ def standing(over: pd.DataFrame) -> dict[str, Any]:
 
 
 def many_runs(over: pd.DataFrame) -> str:
-    """3 runs each; 8 runs of tiny-gpt2 and tiny-gemma and 3 of tiny-llama."""
+    """3 runs each of tiny-gpt2 and tiny-gemma; 8 runs of tiny-gpt2 and 3 of tiny-llama."""
     models: dict[int, list[str]] = {}
     for model, many in run_counts(over).items():
         models.setdefault(many, []).append(model)
     if len(models) == 1:
-        return f"{next(iter(models))} runs each"
+        (many, of), *_ = models.items()
+        return f"{many} runs {'each ' * (len(of) > 1)}of {listed(of)}"
     most, *fewer = sorted(models, reverse=True)
     return listed(
         [f"{most} runs of {listed(models[most])}", *(f"{many} of {listed(models[many])}" for many in fewer)]

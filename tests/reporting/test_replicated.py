@@ -116,7 +116,8 @@ def test_what_stands_in_all_runs_and_what_reverses_is_counted():
     assert "Of 5 verdicts" in first and "3 are alike" in first and "1 reverse" in first
     assert "2.00 standard errors" in second
     other = over.assign(model="n", runs=8)
-    assert many_runs(over) == "3 runs each"
+    assert many_runs(over) == "3 runs of m"
+    assert many_runs(pd.concat([over, over.assign(model="n")])) == "3 runs each of m and n"
     assert many_runs(pd.concat([over, other])) == "8 runs of n and 3 of m"
 
 
