@@ -40,9 +40,7 @@ class Articles(Section):
     batch_size: Count  # of articles
     epochs: Annotated[int, Field(ge=1, le=1000)]  # of the articles
     positions: Annotated[int, Field(ge=64, le=4096)]
-    vocab_size: Annotated[int, Field(ge=300, le=65536)]
     base_articles: Annotated[int, Field(ge=1, le=100)]  # a cast and direction
-    base_batch_size: Count
     base_epochs: Annotated[int, Field(ge=1, le=1000)]
 
 
