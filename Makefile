@@ -46,7 +46,7 @@ world: check  ## do the verdicts stand in another world? SEED=1: the study again
 families: check  ## from tiny-gpt2 to tiny-llama in small steps: five more models, in .families/
 	python -m stages.commands.families
 
-beyond: check  ## more trainings: tables frozen, points on the way, texts a fact; in .beyond/
+beyond: check  ## more trainings: tables frozen, points on the way, texts a fact, articles; in .beyond/
 	python -m stages.commands.beyond --jobs $(JOBS)
 
 # Types take a minute of one core: beside the tests.
