@@ -47,9 +47,13 @@ def check_beyond(params: Params) -> None:
         if len({*numbers}) < len(numbers):
             raise UserError(f"beyond.{key} is {numbers}: one is there twice")
     for name in articles.models:
-        (own,) = (value for key, value in params.models[name].architecture.items() if key in PLACES)
-        if articles.positions < own:
-            raise UserError(f"beyond.articles.positions is {articles.positions}; {name} has {own} already")
+        for own in map(params.models[name].architecture.get, PLACES):
+            if (
+                isinstance(own, int) and articles.positions < own
+            ):  # what else it may be is told by its own check
+                raise UserError(
+                    f"beyond.articles.positions is {articles.positions}; {name} has {own} already"
+                )
 
 
 def _known(key: str, name: str, declared: list[str]) -> None:
