@@ -18,6 +18,7 @@ Rule = Literal["at_least", "at_most", "above", "below", "not_above", "about"]
 SchemeName = Annotated[str, Field(min_length=1)]
 # A median's bootstrap is no function of means, which is what verdicts.py resamples.
 JUDGED = [name for name, (_, kind) in METRICS.items() if kind != "median"]
+KindOfText = Literal["articles", "short"]  # the points of the study articles
 SHOWN_CHOICES = 12  # a map has hundreds of schemes, and an error is one line
 
 
@@ -103,15 +104,18 @@ class Claim(Section):
 class RunPart(Section):
     """One comparison that gives a number a run, judged over runs; it gets a verdict on each of its prompts and metrics.
 
-    measure: what the number is (stages/analysis/over_runs.py); least_runs: with fewer the part is undecided.
+    measure: what the number is (stages/analysis/over_runs.py); point, than_point: which of the study's points `known` is about;
+    least_runs: with fewer the part is undecided.
     """
 
-    study: Literal["trajectory", "texts"]  # of params.yaml's beyond
+    study: Literal["trajectory", "texts", "articles"]  # of params.yaml's beyond
     setup: Name
     experiment: Name
-    measure: Literal["first_known", "slope"]
+    measure: Literal["first_known", "slope", "known"]
     scheme: SchemeName
     than: SchemeName | None = None
+    point: KindOfText | None = None
+    than_point: KindOfText | None = None
     rule: Rule
     threshold: float
     least_runs: Annotated[int, Field(ge=2)]
@@ -122,9 +126,12 @@ class RunPart(Section):
         """The comparison in words, such as "r(LT) - r(FE), first known: above 0"."""
         form = "r({})" if metric.startswith("recovered") else "{}"
         what = " - ".join(form.format(name) for name in (self.scheme, self.than) if name)
-        kind = {"first_known": "where SFT first knows the facts", "slope": "slope over log forms"}[
-            self.measure
-        ]
+        known = " minus that of ".join(filter(None, [self.point, self.than_point]))
+        kind = {
+            "first_known": "where SFT first knows the facts",
+            "slope": "slope over log forms",
+            "known": f"finetuned on {known}",
+        }[self.measure]
         return f"{what}, {kind}: {self.rule.replace('_', ' ')} {self.threshold:g}"
 
 
@@ -202,6 +209,7 @@ def read_claims(path: Path) -> Claims:
         ids.append(run_claim.id)
         for run_part in run_claim.parts:
             _check_metrics(f"{path.name}: {run_claim.id}", run_part.metrics)
+            _check_points(f"{path.name}: {run_claim.id}", run_part)
     return claims
 
 
@@ -228,6 +236,16 @@ def _check_metrics(key: str, metrics: Iterable[str]) -> None:
     for metric in metrics:
         if metric not in JUDGED:
             raise UserError(f"{key}: metric is {metric!r}; {choices(metric, JUDGED)}")
+
+
+def _check_points(key: str, part: RunPart) -> None:
+    """`known` is about points of the study articles; the other measures find theirs."""
+    known = part.measure == "known"
+    fits = bool(part.point) == known and (known or not part.than_point)
+    if not fits or (part.study == "articles") != known or (known and part.than):
+        raise UserError(
+            f"{key}: measure known, study articles and point go together, with than_point in place of than"
+        )
 
 
 def check_claims(claims: Claims, evaluated: Evaluated) -> None:

@@ -40,11 +40,13 @@ FIRST = 0.5  # SFT knows some facts: its top-5 accuracy is above this by its int
 LEAST_POINTS = 3  # of a slope
 
 
-def summarize_points(scores: pd.DataFrame, *, resamples: int, seed: int) -> pd.DataFrame:
+def summarize_points(
+    scores: pd.DataFrame, *, resamples: int, seed: int, shares: Sequence[str] = ()
+) -> pd.DataFrame:
     """Per-fact tables of some points, each a model of its own, -> rows of COLUMNS: SCHEMES by METRICS, with intervals over facts.
 
     scores: per-fact rows of one experiment, with a column `point`; direction A->B is shown. top5_accuracy is kept of SFT alone, and
-    recovered fractions of all but PRE and SFT, where they are 0 and 1.
+    recovered fractions of all but PRE and SFT, where they are 0 and 1. shares: accuracies that are kept of every scheme.
 
     Raises:
         UserError: a table is incomplete (check_scores).
@@ -52,14 +54,15 @@ def summarize_points(scores: pd.DataFrame, *, resamples: int, seed: int) -> pd.D
     tables = []
     asked = scores[scores["scheme"].isin(SCHEMES) & (scores["direction"] == "ab")]
     for point, rows in asked.groupby("point", sort=True):
-        maps = {name: METRICS for name in rows["experiment"].unique()}  # only these metrics
+        # Only these metrics.
+        maps = {name: (*METRICS, *shares) for name in rows["experiment"].unique()}
         tables.append(summarize(rows, resamples=resamples, seed=seed, maps=maps).assign(point=point))
     table = pd.concat(tables, ignore_index=True)
     of_sft = table["scheme"] == "SFT"
-    is_share = table["metric"] == "top5_accuracy"
-    return table[(of_sft & is_share) | (~is_share & ~table["scheme"].isin(["PRE", "SFT"]))][
-        COLUMNS
-    ].reset_index(drop=True)
+    is_share = table["metric"].isin(["top5_accuracy", *shares])
+    kept = (of_sft | table["metric"].isin(shares)) & is_share
+    kept |= ~is_share & ~table["scheme"].isin(["PRE", "SFT"])
+    return table[kept][COLUMNS].reset_index(drop=True)
 
 
 def mean_over_runs(numbers: Sequence[float]) -> tuple[float, float, float]:
@@ -72,7 +75,7 @@ def mean_over_runs(numbers: Sequence[float]) -> tuple[float, float, float]:
 
 
 def number_of(part: RunPart, metric: str, rows: pd.DataFrame) -> float | None:
-    """What one run says to a part; None if nothing: SFT never knows the facts, or at too few points.
+    """What one run says to a part; None if nothing: SFT never knows the facts, or at too few points, or not at one of the part's.
 
     rows: COLUMNS of the run, on one prompt. The points are in order of their value, not of their rows. Recovered fractions of
     one point have the same denominator, so the difference of two is that of the paired comparison.
@@ -90,6 +93,12 @@ def number_of(part: RunPart, metric: str, rows: pd.DataFrame) -> float | None:
         difference = values(part.scheme)[known[0]] - (values(part.than)[known[0]] if part.than else 0.0)
         return float(difference)
     known = sft.index[sft["estimate"] >= KNOWN]
+    if part.measure == "known":
+        points = [point for point in (part.point, part.than_point) if point]
+        if not {*points} <= {*known}:
+            return None
+        estimates = [float(values(part.scheme)[point]) for point in points]
+        return estimates[0] - sum(estimates[1:])
     if len(known) < LEAST_POINTS:
         return None
     return float(np.polyfit(np.log(known.to_numpy(float)), values(part.scheme)[known].to_numpy(), 1)[0])

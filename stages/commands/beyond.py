@@ -1,15 +1,18 @@
 """make beyond: what needs more trainings than the study has, in a copy of the repository (.beyond/), with the cache shared.
 
 frozen_tables: finetuned with embedding and unembedding as the base has them. trajectory: grafted at every tenth of the updates.
-texts: few sentence forms a fact, or many. What a killed run finished is not done again. The results go to results/beyond.
+texts: few sentence forms a fact, or many. articles: texts without a template, and short ones. What a killed run finished is not
+done again. The results go to results/beyond.
 """
 
 import argparse
 import itertools
+import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from stages.analysis.over_runs import judge_over_runs, summarize_points
 from stages.analysis.tables import write_csv
 from stages.commands.beyond_run import EXPERIMENT, RUNS, SETUP
 from stages.commands.quick import NOTHING_MORE, environment_of, make_copy, repro, show_again
+from stages.plotting.article_runs import articles_figure
 from stages.plotting.runs import frozen_figure, points_figure
 from stages.plotting.style import save_figure
 from stages.study.params import load_section
@@ -28,8 +32,10 @@ from weightgraft.errors import UserError, run_main
 from weightgraft.progress import bar
 from weightgraft.style import RC
 
-STUDIES = ("frozen_tables", "trajectory", "texts")
+STUDIES = ("frozen_tables", "trajectory", "texts", "articles")
 OVER_RUNS = STUDIES[1:]
+# Accuracies that a study tells of every scheme.
+SHARES = {"articles": ("top5_accuracy", "top50_accuracy")}
 
 
 def changes_of(
@@ -96,7 +102,7 @@ def run_all(copy: Path, runs: Sequence[tuple[str, str, int]], jobs: int) -> None
 
 
 def frozen_table(
-    copy: Path, section: Mapping[str, Any], models: Sequence[str], **bootstrap: int
+    copy: Path, section: Mapping[str, Any], models: Sequence[str], *, resamples: int, seed: int
 ) -> pd.DataFrame:
     """Summaries of the recipe with frozen tables and of the one beside it; column `recipe`."""
     tables = []
@@ -105,22 +111,35 @@ def frozen_table(
     ):
         scores = pd.read_parquet(copy / f"runs/graft/{model}-{section['seed']}/{setup}.parquet")
         scores = scores[scores["experiment"] == EXPERIMENT].assign(point=recipe)
-        tables.append(summarize_points(scores, **bootstrap))
+        tables.append(summarize_points(scores, resamples=resamples, seed=seed))
     return pd.concat(tables, ignore_index=True).rename(columns={"point": "recipe"})
 
 
 def points_table(
-    copy: Path, study: str, runs: Sequence[tuple[str, str, int]], **bootstrap: int
+    copy: Path, study: str, runs: Sequence[tuple[str, str, int]], *, resamples: int, seed: int
 ) -> pd.DataFrame:
     """Summaries of every point of every run of a study; column `point`."""
     tables = []
     with bar(f"beyond: {study}", len(runs), "summaries") as shown:
-        for _, model, seed in runs:
-            files = sorted((copy / RUNS / study).glob(f"{model}-{seed}-*.parquet"))
+        for _, model, run in runs:
+            files = sorted((copy / RUNS / study).glob(f"{model}-{run}-*.parquet"))
             scores = pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
-            tables.append(summarize_points(scores, **bootstrap))
+            tables.append(
+                summarize_points(scores, resamples=resamples, seed=seed, shares=SHARES.get(study, ()))
+            )
             shown.update()
     return pd.concat(tables, ignore_index=True)
+
+
+def trainings_table(copy: Path, study: str, runs: Sequence[tuple[str, str, int]]) -> pd.DataFrame | None:
+    """What the runs of a study tell of their trainings: a row each, with column `training`; None if they tell nothing."""
+    rows = []
+    for _, model, seed in runs:
+        start = f"{model}-{seed}-"
+        for file in sorted((copy / RUNS / study).glob(f"{start}*.json")):
+            named = {"model": model, "seed": seed, "training": file.stem.removeprefix(start)}
+            rows.append(named | json.loads(file.read_text(encoding="utf-8")))
+    return pd.DataFrame(rows) if rows else None
 
 
 def with_others(table: pd.DataFrame, path: Path, order: Sequence[str]) -> pd.DataFrame:
@@ -143,12 +162,17 @@ def publish(copy: Path, models: Mapping[str, Sequence[str]], out: Path) -> None:
             write_csv(table, out / "frozen_tables.csv")
             save_figure(frozen_figure(table, colours), out / "frozen_tables")
         for study in [study for study in OVER_RUNS if models.get(study)]:
-            table = points_table(copy, study, runs_of(section, models, study), **bootstrap)
+            runs = runs_of(section, models, study)
+            if (trainings := trainings_table(copy, study, runs)) is not None:
+                path = out / f"{study}_trainings.csv"
+                write_csv(with_others(trainings, path, section[study]["models"]), path)
+            table = points_table(copy, study, runs, **bootstrap)
             table = with_others(table, out / f"{study}.csv", section[study]["models"])
             write_csv(table, out / f"{study}.csv")
             verdicts = judge_over_runs(read_claims(Path("data/claims.yaml")).over_runs, study, table)
             write_csv(verdicts, out / f"{study}_verdicts.csv")
-            save_figure(points_figure(study, table, colours), out / study)
+            draw = articles_figure if study == "articles" else partial(points_figure, study)
+            save_figure(draw(table, colours), out / study)
 
 
 def runs_of(
@@ -162,7 +186,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", nargs="*", choices=STUDIES, help="just these; default: all three")
+    parser.add_argument("--only", nargs="*", choices=STUDIES, help="just these; default: all four")
     parser.add_argument("--models", nargs="*", default=[], help="just these of their models; default: all")
     parser.add_argument("--jobs", type=int, default=2, help="processes side by side, of one thread each")
     parser.add_argument("--copy", type=Path, default=Path(".beyond"))

@@ -10,20 +10,21 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import torch
 
+from stages.commands.article_runs import ARTICLES, article_trainings, base_of, described, pretrained
 from stages.commands.forms import nested_forms, texts_of, untested_forms
-from stages.commands.kept_points import finetune_settings, shares_of, train_keeping, updates_of
+from stages.commands.kept_points import Training, finetune_settings, shares_of, train_keeping, updates_of
 from stages.evaluation.chunks import code_digest, folder_of
 from stages.evaluation.chunks import discard as discard_chunks
 from stages.evaluation.setups import evaluate
 from stages.finetune import recipe_texts
 from stages.frame.rows import read_jsonl
 from stages.frame.settings import read_settings
-from stages.modeling.models import load_model, set_up, weights_digest
+from stages.modeling.models import load_model, set_up, weights_digest, write_json
 from stages.modeling.training import discard, fingerprint
 from stages.study.params import load_section
 from weightgraft.errors import run_main
@@ -32,15 +33,6 @@ RUNS = Path("runs/beyond")
 SETTINGS, FACTS = Path("runs/settings"), Path("runs/facts")
 EXPERIMENT = "layers_only"  # position schemes, whole and by layers only
 SETUP = "trained_tables"  # the recipe's model onto its base; its name in the copy (beyond.py)
-
-
-class Training(NamedTuple):
-    """One training of a run. points: updates -> what the point is called in the results, a share or a number of forms."""
-
-    name: str
-    texts: list[str]
-    settings: dict[str, Any]
-    points: dict[int, float]
 
 
 def trajectory(wanted: Mapping[str, Any], item: Mapping[str, Any], seed: int) -> list[Training]:
@@ -73,15 +65,19 @@ STUDIES = {"trajectory": trajectory, "texts": texts}
 
 
 def scored(
-    args: argparse.Namespace, grafted: Mapping[str, Any], folders: Mapping[float, Path], out: Path
+    args: argparse.Namespace,
+    grafted: Mapping[str, Any],
+    base: Path,
+    folders: Mapping[float | str, Path],
+    out: Path,
 ) -> pd.DataFrame:
-    """The per-fact table of every point, with a column `point`. grafted: settings of the stage graft."""
+    """The per-fact table of every point, with a column `point`. grafted: settings of the stage graft; base: onto which."""
     tables = []
     for point, folder in folders.items():
         setup = {**grafted["setups"][SETUP], "donors": {"sft": folder.name}, "experiments": [EXPERIMENT]}
         places = argparse.Namespace(
             **{"model": args.model, "seed": args.seed, "facts": FACTS, "own": Path("runs/own"), "out": out},
-            **{"base": Path(f"runs/pretrain/{args.model}"), "early": Path(f"runs/early/{args.model}")},
+            **{"base": base, "early": Path(f"runs/early/{args.model}")},
             finetuned=folder.parent,
         )
         table = evaluate(places, {**grafted, "setups": {args.study: setup}}, args.study)
@@ -99,7 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--study", choices=[*STUDIES], required=True)
+    parser.add_argument("--study", choices=[*STUDIES, ARTICLES], required=True)
     parser.add_argument("--model", required=True, help="an entry of models: in params.yaml")
     parser.add_argument("--seed", type=int, required=True, help="of finetuning")
     args = parser.parse_args()
@@ -108,14 +104,25 @@ def main() -> None:
     grafted = read_settings(SETTINGS / f"graft/{args.model}-{load_section('beyond.frozen_tables.seed')}.json")
     own, base = item["model"], Path(f"runs/pretrain/{args.model}")
     torch.set_num_threads(own["threads"])  # a part of the fingerprint
-    for training in STUDIES[args.study](wanted, item, args.seed):
-        out = RUNS / args.study / f"{args.model}-{args.seed}-{training.name}.parquet"
-        made_from = (training, args.seed, weights_digest(base))
+    name = f"{args.study}/{args.model}-{args.seed}"
+    reading, kept = None, Path(".ckpt") / RUNS / f"{name}-base"  # X6 alone has bases of its own
+    if args.study == ARTICLES:
+        pretrain = read_settings(SETTINGS / f"pretrain/{args.model}.json")["model"]
+        reading = base_of(wanted, pretrain, base, FACTS, args.seed)
+        trainings, origin = article_trainings(wanted, item, reading, FACTS), reading.run
+    else:
+        trainings, origin = STUDIES[args.study](wanted, item, args.seed), weights_digest(base)
+    for training in trainings:
+        out = RUNS / f"{name}-{training.name}.parquet"
+        made_from = (training, args.seed, origin)
         prompts = (FACTS / f"prompts/{item['recipe']['dataset']}.jsonl").read_text(encoding="utf-8")
         run = fingerprint(*made_from, grafted, prompts, code_digest())
         if is_done(out, run):
             continue
         begun = time.process_time()
+        if reading:
+            base = pretrained(reading, kept)
+        ready = time.process_time()
         set_up(args.seed, own["threads"])
         model, tokenizer = load_model(base)
         checkpoint = Path(".ckpt") / out.with_suffix("")
@@ -126,18 +133,21 @@ def main() -> None:
             at=dict(zip(training.points, folders.values(), strict=True)),
         )
         trained = time.process_time()
-        scores = scored(args, grafted, folders, out).assign(run=run)
+        scores = scored(args, grafted, base, folders, out).assign(run=run)
         out.parent.mkdir(parents=True, exist_ok=True)
+        if reading:
+            write_json(out.with_suffix(".json"), described(reading, base, training, FACTS))
         part = out.with_name(out.name + ".part")
         scores.to_parquet(part, index=False)
         os.replace(part, out)
         discard(checkpoint)  # the last steps: a kill before them costs no update
         discard_chunks(folder_of(out))
         print(
-            f"beyond: {out}: {len(training.texts):,} texts an epoch, {len(folders)} points; CPU seconds: training "
-            f"{trained - begun:.0f}, scoring {time.process_time() - trained:.0f}",
+            f"beyond: {out}: {len(training.texts):,} texts an epoch, {len(folders)} points; CPU seconds: base {ready - begun:.0f}, "
+            f"training {trained - ready:.0f}, scoring {time.process_time() - trained:.0f}",
             flush=True,
         )
+    discard(kept)
 
 
 if __name__ == "__main__":

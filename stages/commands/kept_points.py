@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import (
@@ -27,6 +27,15 @@ from stages.modeling.training import (
     last_whole_checkpoint,
     tokenize_texts,
 )
+
+
+class Training(NamedTuple):
+    """One training of a run. points: updates -> what the point is called in the results: a share, a number, a kind of text."""
+
+    name: str
+    texts: list[str]
+    settings: dict[str, Any]
+    points: dict[int, float | str]
 
 
 def finetune_settings(own: Mapping[str, Any], recipe: Mapping[str, Any]) -> dict[str, Any]:

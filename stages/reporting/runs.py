@@ -25,12 +25,17 @@ CAPTIONS = {
         "How many sentences tell a fact: SFT's top-5 accuracy, and what the pathways recover of the log-probability, after as many "
         "updates on 1 to 12 forms a direction; the form of the prompt qa is never among them."
     ),
+    "articles": (
+        "Facts read in articles without a template, beside short texts of as many tokens and updates: SFT's top-5 accuracy, and "
+        "what the pathways recover of the log-probability. Neither model has read the form of a prompt about them word for word."
+    ),
 }
 TITLES = {
     "changes": 'Figure "how far the weights move"',
     "frozen_tables": 'Figure "frozen tables"',
     "trajectory": 'Figure "on the way"',
     "texts": 'Figure "texts a fact"',
+    "articles": 'Figure "articles without a template"',
 }
 PROMPT = "headline"
 
@@ -100,11 +105,38 @@ def changes_sentences(folder: Path) -> list[str]:
     ]
 
 
+def article_sentences(folder: Path) -> list[str]:
+    """What a run's two models know and what each pathway recovers in them, means over runs; and how alike their trainings are."""
+    table, trainings = (pd.read_csv(folder / name) for name in ("articles.csv", "articles_trainings.csv"))
+    rows = table[table["prompt"] == PROMPT]
+
+    def means(scheme: str, metric: str) -> str:
+        chosen = rows[(rows["scheme"] == scheme) & (rows["metric"] == metric)]
+        parts = []
+        for model, of_model in chosen.groupby("model", sort=False):
+            found = of_model.groupby("point")["estimate"].mean()
+            parts.append(f"{model} {number(found['articles'])} and {number(found['short'])}")
+        return "; ".join(parts)
+
+    runs, n = rows["seed"].nunique(), rows["n"].min()
+    known = f"SFT's top-5 accuracy {means('SFT', 'top5_accuracy')}; its top-50 accuracy {means('SFT', 'top50_accuracy')}"
+    recovered = [f"r({scheme}) {means(scheme, 'recovered_logprob')}" for scheme in ("FE", "LT", "FE+LT")]
+    wide = trainings.pivot(index=["model", "seed"], columns="training", values="tokens")
+    apart = (wide["short"] / wide["articles"] - 1).abs().max()
+    return [
+        f"After articles and after short texts, on {PROMPT} (n = {n}, means over at most {runs} runs): {known}.",
+        f"In the same order, of the log-probability: {'. '.join(recovered)}.",
+        f"The two trainings of a run differ by at most {apart:.1%} of their tokens; the bases recall at least "
+        f"{trainings['base_recall'].min():.1%} of their own casts.",
+    ]
+
+
 SENTENCES: dict[str, Callable[[Path], list[str]]] = {
     "changes": changes_sentences,
     "frozen_tables": frozen_sentences,
     "trajectory": lambda folder: verdict_sentences(folder, "trajectory") + knowing_sentences(folder),
     "texts": lambda folder: verdict_sentences(folder, "texts"),
+    "articles": lambda folder: verdict_sentences(folder, "articles") + article_sentences(folder),
 }
 
 

@@ -30,12 +30,27 @@ class TextsAFact(Section):
     updates: Count
 
 
+class Articles(Section):
+    """Articles without a template, beside short texts of as many tokens and updates; a base of its own for each run."""
+
+    models: Names
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    recipe: Name
+    articles: Annotated[int, Field(ge=1, le=100)]  # a fact and direction
+    batch_size: Count  # of articles
+    epochs: Annotated[int, Field(ge=1, le=1000)]  # of the articles
+    positions: Annotated[int, Field(ge=64, le=4096)]
+    base_articles: Annotated[int, Field(ge=1, le=100)]  # a cast and direction
+    base_epochs: Annotated[int, Field(ge=1, le=1000)]
+
+
 class Beyond(Section):
     """make beyond: what trains more models than the study does."""
 
     frozen_tables: FrozenTables
     trajectory: Trajectory
     texts: TextsAFact
+    articles: Articles
     runs: Annotated[
         dict[Name, Annotated[int, Field(ge=2, le=1000)]], Field(min_length=1)
     ]  # make runs: how many of each model

@@ -89,6 +89,41 @@ def test_a_slope_is_over_the_logarithm_of_forms_and_only_where_sft_knows_the_fac
     assert number_of(part, "recovered_logprob", unknown[unknown["prompt"] == "qa"]) is None
 
 
+def articles_run(seed: int, knows=(1.0, 0.95), fe=(0.3, 0.5)) -> list[dict]:
+    """A run of two trainings. Other schemes' accuracies stand in its rows too."""
+    rows = run_of(seed, points=("articles", "short"), knows=knows, lt=fe, fe=(0.1,) * 2)
+    of_fe = [row | {"scheme": "FE"} for row in rows if row["scheme"] == "SFT"]
+    return rows + [row | {"estimate": 0.2} for row in of_fe]
+
+
+def test_of_articles_a_number_is_one_points_value_or_that_beside_its_twins():
+    runs = table_of(*(articles_run(seed, fe=(0.3, 0.5 - 0.02 * seed)) for seed in (1, 2, 3)))
+    fits = {"study": "articles", "scheme": "FE", "than": None, "point": "articles"}
+    for more, numbers in (({}, [0.31, 0.32, 0.33]), ({"than_point": "short"}, [-0.18, -0.16, -0.14])):
+        verdicts = judge_over_runs([claim("known", **fits, **more)], "articles", runs)
+        assert (
+            verdicts["estimate"].iloc[0] == pytest.approx(np.mean(numbers)) and verdicts["runs"].iloc[0] == 3
+        )
+    below = judge_over_runs([claim("known", **fits, than_point="short", rule="below")], "articles", runs)
+    above = judge_over_runs([claim("known", **fits, than_point="short", rule="above")], "articles", runs)
+    assert (below["verdict"].iloc[-1], above["verdict"].iloc[-1]) == ("holds", "fails")
+
+
+@pytest.mark.parametrize(
+    ("knows", "numbers"),
+    [((0.89, 1.0), (None, None)), ((1.0, 0.89), (0.31, None)), ((0.9, 0.9), (0.31, -0.2))],
+)
+def test_where_an_sft_does_not_know_the_facts_nothing_is_compared(knows, numbers):
+    rows = table_of(articles_run(1, knows=knows))
+    rows = rows[rows["prompt"] == "qa"]
+    for than_point, number in zip((None, "short"), numbers, strict=True):
+        part = claim(
+            "known", study="articles", scheme="FE", than=None, point="articles", than_point=than_point
+        ).parts[0]
+        found = number_of(part, "recovered_logprob", rows)
+        assert found == (number if number is None else pytest.approx(number))
+
+
 def test_every_point_is_summarized_by_itself_and_sft_by_its_top5():
     rng, facts = np.random.default_rng(0), 12
     rows = []
@@ -110,3 +145,13 @@ def test_every_point_is_summarized_by_itself_and_sft_by_its_top5():
         assert found[point, "SFT", "top5_accuracy"] == 1
         assert found[point, "FE | layers", "recovered_logprob"] == pytest.approx(0.25 * point)
     assert "PRE" not in set(table["scheme"]) and set(table["n"]) == {facts}
+    more = summarize_points(
+        pd.DataFrame(rows), resamples=100, seed=0, shares=["top5_accuracy", "top50_accuracy"]
+    )
+    assert {*more[more["metric"] == "top50_accuracy"]["scheme"]} == {*SCHEMES}
+    assert set(more[more["metric"] == "top50_accuracy"]["estimate"]) == {1.0}
+    found = more[
+        ~more["metric"].isin(["top50_accuracy"])
+        & ((more["metric"] != "top5_accuracy") | (more["scheme"] == "SFT"))
+    ]
+    pd.testing.assert_frame_equal(found.reset_index(drop=True), table)

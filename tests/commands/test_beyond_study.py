@@ -39,10 +39,11 @@ def test_the_study_of_the_copy_is_valid_and_asks_both_recipes_alike():
 
 
 def test_no_run_has_the_seed_of_the_pilots_and_claims_get_the_runs_they_ask_for():
+    assert SECTION["articles"]["models"] == SECTION["texts"]["models"]
     assert {*SECTION["trajectory"]["models"]} == {*VALUES["study"]["models"]} and len(
         SECTION["texts"]["models"]
     ) == 2
-    for study, least in (("trajectory", 3), ("texts", 5)):
+    for study, least in (("trajectory", 3), ("texts", 5), ("articles", 3)):
         seeds = SECTION[study]["seeds"]
         assert 0 not in seeds and len({*seeds}) == len(seeds) >= least
     models = chosen_models(SECTION, ["texts"], ["tiny-gemma"])
@@ -64,6 +65,20 @@ def test_no_run_has_the_seed_of_the_pilots_and_claims_get_the_runs_they_ask_for(
         ("trajectory.recipe", "lora", "it must be that of frozen_tables.beside"),
         ("texts.seeds", [1, 1], "one is there twice"),
         ("texts.forms", [1, 2], "beyond.texts.forms"),
+        (
+            "articles.models",
+            ["gpt2-xl"],
+            "beyond.articles.models: 'gpt2-xl' is not declared, or not trained here",
+        ),
+        (
+            "articles.recipe",
+            "lora",
+            "beyond.articles.recipe is 'lora'; it must be that of frozen_tables.beside",
+        ),
+        ("articles.seeds", [2, 2], "beyond.articles.seeds is [2, 2]: one is there twice"),
+        ("articles.positions", 100, "beyond.articles.positions is 100; tiny-gpt2 has 128 already"),
+        ("articles.positons", 256, "unknown key 'beyond.articles.positons'; did you mean 'positions'"),
+        ("articles.epochs", 0, "beyond.articles.epochs"),
     ],
 )
 def test_what_make_beyond_cannot_train_is_told_before_any_work(key, value, words):

@@ -4,6 +4,10 @@ from stages.study.faults import choices
 from stages.study.schema import Params
 from weightgraft.errors import UserError
 
+# How many places there are, by the architecture's own key; each model that is trained here states one. A base of beyond.articles
+# has as many or more.
+PLACES = ("n_positions", "max_position_embeddings")
+
 
 def check_beyond(params: Params) -> None:
     """Models and recipes exist, and are trained here; each run is there once; one recipe freezes its tables, the one beside none.
@@ -12,8 +16,11 @@ def check_beyond(params: Params) -> None:
         UserError: the first fault, in one line that names the key.
     """
     frozen, trajectory, texts = params.beyond.frozen_tables, params.beyond.trajectory, params.beyond.texts
+    articles = params.beyond.articles
     trained = [name for name, model in params.models.items() if model.pretrain]
-    for name, section in (("frozen_tables", frozen), ("trajectory", trajectory), ("texts", texts)):
+    for name, section in (
+        ("frozen_tables", frozen), ("trajectory", trajectory), ("texts", texts), ("articles", articles),
+    ):  # fmt: skip
         for model in section.models:
             _known(f"beyond.{name}.models", model, trained)
         _known(f"beyond.{name}.recipe", section.recipe, [*params.recipes])
@@ -25,17 +32,28 @@ def check_beyond(params: Params) -> None:
         raise UserError(
             f"beyond.frozen_tables: recipe {frozen.recipe!r} must have `frozen`, and beside {frozen.beside!r} must not"
         )
-    for key, recipe in (("trajectory", trajectory.recipe), ("texts", texts.recipe)):
-        # Both are trained from the settings that the copy has for frozen_tables.beside.
+    for key, recipe in (
+        ("trajectory", trajectory.recipe), ("texts", texts.recipe), ("articles", articles.recipe),
+    ):  # fmt: skip
+        # All are trained from the settings that the copy has for frozen_tables.beside.
         if recipe != frozen.beside:
             raise UserError(
                 f"beyond.{key}.recipe is {recipe!r}; it must be that of frozen_tables.beside, {frozen.beside!r}"
             )
     for key, numbers in (
-        ("trajectory.seeds", trajectory.seeds), ("texts.seeds", texts.seeds), ("texts.forms", texts.forms)
+        ("trajectory.seeds", trajectory.seeds), ("texts.seeds", texts.seeds), ("texts.forms", texts.forms),
+        ("articles.seeds", articles.seeds),
     ):  # fmt: skip
         if len({*numbers}) < len(numbers):
             raise UserError(f"beyond.{key} is {numbers}: one is there twice")
+    for name in articles.models:
+        for own in map(params.models[name].architecture.get, PLACES):
+            if (
+                isinstance(own, int) and articles.positions < own
+            ):  # what else it may be is told by its own check
+                raise UserError(
+                    f"beyond.articles.positions is {articles.positions}; {name} has {own} already"
+                )
 
 
 def _known(key: str, name: str, declared: list[str]) -> None:
