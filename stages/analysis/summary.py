@@ -73,7 +73,8 @@ def summarize(
     """
     check_scores(scores)
     maps = maps or {}
-    tables, tokens = [], first_tokens(scores)
+    tables = []
+    tokens = {} if {*scores["experiment"]} <= {*maps} else first_tokens(scores)
     for key, rows in values_per_fact(scores).groupby(GROUP, sort=False):
         experiment = key[GROUP.index("experiment")]
         asked = maps.get(experiment, METRICS)
