@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from stages.analysis.over_runs import PATHWAYS, mean_over_runs
-from stages.plotting.layout import AXIS_LABELS, grid, head_columns, legend, reference_entry
+from stages.plotting.layout import AXIS_LABELS, grid, head_columns, legend, reference_entry, value_axis
 from stages.plotting.needs import QUESTIONS
 from stages.plotting.style import bar_look
 
@@ -127,12 +127,11 @@ def frozen_figure(table: pd.DataFrame, colours: Mapping[str, str]) -> Figure:
                     at = place + (order - 1.5) * 0.17
                     axes.plot([row["low"], row["high"]], [at, at], color=look["color"], linewidth=1.1)
                     axes.plot(row["estimate"], at, **look)
-            axes.axvline(0, color="black", linewidth=0.7, zorder=0)
-            axes.axvline(1, color="black", linewidth=0.7, linestyle="--", zorder=0)
-            axes.xaxis.grid(True)
         line[0].set_yticks(range(len(places)), [f"{recipe}{form}" for recipe, form in places])
         line[0].set_ylabel(f"{prompt} (n = {int(table['n'].min())})")
-    panels[0][0].invert_yaxis()
+    value_axis(list(panels.flat), table[table["metric"] == METRIC], METRIC, upright=False)
+    for axes in panels.flat:  # every one: the words beside the first are of all in its row
+        axes.set_ylim(len(places) - 0.5, -0.5)
     for axes in panels[-1]:
         axes.set_xlabel(AXIS_LABELS[METRIC])
     head_columns(panels[0], models)

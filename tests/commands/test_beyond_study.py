@@ -155,6 +155,13 @@ def test_frozen_and_trained_tables_are_not_taken_for_one_another(tmp_path, monke
     figure = frozen_figure(table, COLOURS)
     drawn = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() in "os^v"]
     assert drawn == [0.25] * 8 + [0.75] * 8
+    # The words beside a row's first panel are of all its panels: each of them runs from top to bottom.
+    figure = frozen_figure(pd.concat([table, table.assign(model="tiny-llama")]), COLOURS)
+    assert len(figure.axes) == 4
+    assert all(
+        axes.get_ylim()[0] > axes.get_ylim()[1] and axes.get_xlim() == figure.axes[0].get_xlim()
+        for axes in figure.axes
+    )
 
 
 def test_a_run_of_some_models_leaves_the_results_of_the_others(tmp_path):
