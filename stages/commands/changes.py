@@ -55,7 +55,7 @@ def matrices(model: PreTrainedModel) -> Iterator[tuple[str, int, str, Tensor]]:
             "q_norm",
             "k_norm",
         ):
-            yield group, layer, path, model.get_submodule(path).weight.detach().float()
+            yield group, layer, path, model.get_parameter(f"{path}.weight").detach().float()
 
 
 def relative_norms(pre: PreTrainedModel, sft: PreTrainedModel) -> dict[tuple[str, int], float]:

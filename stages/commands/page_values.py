@@ -9,6 +9,7 @@ import pandas as pd
 
 from stages.analysis.claims import Claim, RunClaim, read_claims
 from stages.commands.page_numbers import (
+    BOTH,
     EMPTY,
     Results,
     estimates,
@@ -23,7 +24,7 @@ from stages.commands.page_numbers import (
 )
 from stages.commands.page_real import decided, results_of_real, verdicts_of_real
 from stages.plotting.results import read_published
-from stages.reporting.phrases import estimate, listed
+from stages.reporting.phrases import listed
 from stages.reporting.replication import (
     coverage_rows,
     many_runs,
@@ -32,6 +33,7 @@ from stages.reporting.replication import (
     standing,
     standing_sentences,
 )
+from stages.reporting.runs import deciding_words
 from stages.reporting.tables import scheme_table
 from stages.reporting.words import MARKERS as WORDS
 from weightgraft.engine.families import FAMILIES
@@ -124,7 +126,7 @@ def beyond_table(results: Results) -> str:
 
 
 def beyond_runs(results: Results) -> str:
-    """The claims over runs with their verdicts, from `make beyond`: in each model, with the first part's mean over runs."""
+    """The claims over runs with their verdicts, from `make beyond`: in each model, with the part that it rests on."""
     files = sorted((results.root / "results/beyond").glob("*_verdicts.csv"))
     table = pd.concat([pd.read_csv(file) for file in files], ignore_index=True) if files else None
     lines = ["| claim | what is compared | verdicts |", "| --- | --- | --- |"]
@@ -132,11 +134,8 @@ def beyond_runs(results: Results) -> str:
         told = []
         of_claim = table[table["claim"] == claim.id] if table is not None else pd.DataFrame(columns=["model"])
         for model, rows in of_claim.groupby("model", sort=False):
-            whole, first = rows[rows["prompt"] == "all"].iloc[0], rows.iloc[0]
-            value = estimate(first["estimate"], first["low"], first["high"], first["metric"])
-            told.append(
-                f"{model}: **{whole['verdict']}** ({first['prompt']} {value}, {int(whole['runs'])} runs)"
-            )
+            verdict = rows.loc[rows["prompt"] == "all", "verdict"].iloc[0]
+            told.append(f"{model}: **{verdict}** ({deciding_words(rows)})")
         cells = [
             f"[{claim.id}](claims.md#{claim.id}) {claim.text}",
             claim.comparison,
@@ -152,16 +151,24 @@ def runs_told(results: Results) -> str:
     return " ".join(standing_sentences(runs)) if runs else EMPTY
 
 
-def runs_models(results: Results) -> str:
-    """The models whose verdicts are over runs."""
-    runs = read_runs(results.root / "results/runs")
-    return listed(list(run_counts(runs.over))) if runs else EMPTY
-
-
 def runs_counted(results: Results) -> str:
     """How many runs there are: 12 runs (3 runs each)."""
     runs = read_runs(results.root / "results/runs")
     return many_runs(runs.over) if runs else EMPTY
+
+
+def runs_part(results: Results, claim: str, words: str) -> str:
+    """Between which numbers a part lies over all runs and both questions: recovered log-probability."""
+    runs = read_runs(results.root / "results/runs")
+    if not runs:
+        return EMPTY
+    files = sorted((results.root / "results/runs/verdicts").glob("*.csv"))
+    rows = pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
+    rows = rows[
+        rows["model"].isin(run_counts(runs.over)) & (rows["claim"] == claim) & rows["prompt"].isin(BOTH)
+    ]
+    rows = rows[(rows["metric"] == "recovered_logprob") & rows["comparison"].str.startswith(words)]
+    return spread(rows["estimate"])
 
 
 def runs_alike(results: Results) -> str:
@@ -169,7 +176,7 @@ def runs_alike(results: Results) -> str:
     if not (runs := read_runs(results.root / "results/runs")):
         return EMPTY
     found = standing(runs.over)
-    return f"{found['same']} of {found['total']} verdicts are alike in all runs, and {len(found['reversed'])} reverse"
+    return f"{found['same']} of {found['total']} are alike in all runs taken one by one, {len(found['reversed'])} reverse"
 
 
 def coverage_table(results: Results) -> str:
@@ -239,10 +246,12 @@ def values() -> dict[str, Callable[[Results], str]]:
         "real_verdicts": verdicts_of_real,
         "beyond": beyond_table,
         "beyond_runs": beyond_runs,
-        "runs_models": runs_models,
         "runs_told": runs_told,
         "runs_counted": runs_counted,
         "runs_alike": runs_alike,
+        "runs_r_both": lambda results: runs_part(results, "C1", "r(FE+LT) "),
+        "runs_r_fe": lambda results: runs_part(results, "C3", "r(FE) above 0"),
+        "runs_r_lt": lambda results: runs_part(results, "C3", "r(LT) above 0"),
         "runs_coverage": coverage_table,
         "bench": bench_table,
         "modules_weightgraft": lambda results: modules(results, "weightgraft"),

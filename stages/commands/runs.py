@@ -76,7 +76,8 @@ def make_runs(runs: list[tuple[str, int]], jobs: int, out: Path) -> None:
     Raises:
         UserError: one of them failed; it has said why. What had begun beside it is waited for, and nothing else is begun.
     """
-    source, failed = Path.cwd(), []
+    source = Path.cwd()
+    failed: list[str] = []
 
     def work(run: tuple[str, int]) -> None:
         if failed:

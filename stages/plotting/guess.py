@@ -27,7 +27,9 @@ def guesses(
 def guess_line(axes: Axes, found: pd.DataFrame | None, model: str, prompt: str) -> None:
     """Across a panel of upright bars, if there is a guess. found: guesses()."""
     if found is not None:
-        axes.axhline(panel_of(found, [FLAT_GUESS], model=model, prompt=prompt)["estimate"].item(), **LINE)
+        told = panel_of(found, [FLAT_GUESS], model=model, prompt=prompt)["estimate"].item()
+        if told == told:  # a number: SFT knows what is asked there
+            axes.axhline(told, **LINE)
 
 
 def guess_entry(found: pd.DataFrame | None) -> list[Line2D]:

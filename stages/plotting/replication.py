@@ -40,7 +40,8 @@ def runs_figure(single: pd.DataFrame, over: pd.DataFrame) -> Figure:
     single: the verdicts of all runs (verdicts.COLUMNS); over: those over runs (replication.COLUMNS).
     """
     models: Sequence[str] = list(over["model"].unique())
-    lows, highs, facts = [0.0], [1.0], []
+    lows, highs = [0.0], [1.0]
+    facts: list[int] = []
     figure, panels = grid(1, len(models), heights=HEIGHT * len(SHOWN), margins=1.2)
     for axes, model in zip(panels[0], models, strict=True):
         for place, (claim, words) in enumerate(SHOWN.values()):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from stages.analysis.metrics import GUESSED
 from stages.study.items import Item
 from weightgraft.errors import UserError
 
@@ -83,7 +84,7 @@ def bars_of(
         raise UserError(f"no summary of {setup} has experiment {experiment} with metric {metric}")
     # Panels pick single bars out of these few rows, hundreds of times: that is slow on Arrow's strings.
     rows = rows.astype({name: object for name in BAR})
-    if metric.startswith("recovered"):
+    if metric.startswith("recovered") or metric == GUESSED:
         known = _known(rows, summaries).to_numpy()
         rows = rows.assign(**{name: rows[name].where(known) for name in ("estimate", "low", "high")})
     groups = rows.groupby(BAR, sort=False)

@@ -9,6 +9,7 @@ from stages.analysis.metrics import FLAT_GUESS, GUESSED
 from stages.reporting.phrases import NotMeasuredError, labels, number
 from stages.reporting.words import Found, ranged
 
+SHOWN = 0.005  # what is less is 0.00, or below PRE
 SCHEMES = ("FE+LT", "(FE+LT)^C", "FE", "LT")
 NUMBERS = ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 
@@ -23,15 +24,16 @@ def answer(found: Found, again: bool = False) -> str:
         guess = ranged(found.values(FLAT_GUESS, metric=GUESSED))
     except NotMeasuredError:
         guess = ""
+    elsewhere = "nothing" if rest.max() < SHOWN else f"at most {number(rest.max())}"
     if again:
         return (
-            f"the same two places bring back {ranged(both)}, all others at most {number(rest.max())}, the name alone "
+            f"the same two places bring back {ranged(both)}, all others {elsewhere}, the name alone "
             f"{ranged(name)}, the last token alone {ranged(last)}{f', and the guess {guess}' if guess else ''}."
         )
     return (
         "finetuned weights at two places of the question, the tokens of the first actor's name and the last token, together "
         f"bring back {ranged(both)} of what finetuning added to the answer's log-probability. Finetuned weights everywhere else "
-        f"bring back at most {number(rest.max())}. The name alone brings back {ranged(name)}, the last token alone {ranged(last)}. "
+        f"bring back {elsewhere}. The name alone brings back {ranged(name)}, the last token alone {ranged(last)}. "
         f"{f'A guess that knows no fact, only which answers there are, would bring back {guess}. ' if guess else ''}"
         "Where there are two numbers, they are the least and the most over models and over two wordings of the question."
     )

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.stats import chi2
 
 from stages.analysis.replication import COLUMNS
-from stages.analysis.verdicts import ALL
+from stages.analysis.verdicts import ALL, FAILS, HOLDS, UNDECIDED
 from stages.reporting.phrases import listed, number
 from weightgraft.errors import UserError
 
@@ -74,15 +75,20 @@ def leading(verdicts: pd.DataFrame, runs: Runs | None) -> pd.DataFrame:
 
 
 def standing(over: pd.DataFrame) -> dict[str, Any]:
-    """How the claims' verdicts stand in single runs: {total, same: how many are alike in all runs, reversed: those that hold in one
-    run and fail in another, as (claim, model, held, failed, runs)}."""
+    """How the claims' verdicts stand in single runs: {total, same: how many are alike in all runs, other: how many of these are
+    another over runs, reversed: those that hold in one run and fail in another, as (claim, model, held, failed, runs)}."""
     whole = over[over["prompt"] == ALL]
     other = whole["runs"] - whole["held"] - whole["failed"]
     alike = np.maximum(np.maximum(whole["held"], whole["failed"]), other) == whole["runs"]
+    alone = np.select(
+        [whole["held"] == whole["runs"], whole["failed"] == whole["runs"]], [HOLDS, FAILS], UNDECIDED
+    )
+    decided = whole["verdict"].where(whole["verdict"].isin([HOLDS, FAILS]), UNDECIDED)
     turned = whole[(whole["held"] > 0) & (whole["failed"] > 0)]
     return {
         "total": len(whole),
         "same": int(alike.sum()),
+        "other": int((alike & (alone != decided)).sum()),
         "reversed": list(
             turned[["claim", "model", "held", "failed", "runs"]].itertuples(index=False, name=None)
         ),
@@ -113,15 +119,19 @@ def standing_sentences(runs: Runs) -> list[str]:
     )
     more = f", and {len(turned) - SHOWN_REVERSALS} more" if len(turned) > SHOWN_REVERSALS else ""
     said = [
-        f"Of {found['total']} verdicts, a claim in a model each, {found['same']} are alike in all runs, and {len(turned)} reverse: "
-        f"they hold in one run and fail in another{f': {shown}{more}' if turned else ''}."
+        f"Of {found['total']} verdicts, a claim in a model each, {found['same']} are alike in all runs taken one by one; in "
+        f"{found['other']} of these the verdict over runs is another, since its interval is wider or narrower. {len(turned)} "
+        f"reverse: they hold in one run and fail in another{f': {shown}{more}' if turned else ''}."
     ]
     spread = runs.over["spread"].dropna()
     if len(spread):
         low, middle, high = np.quantile(spread, [0.25, 0.5, 0.75])
+        many = runs.over.loc[spread.index, "runs"].to_numpy() - 1
+        chance = float(np.median(np.sqrt(chi2.median(many) / many)))
         said.append(
             f"From run to run the numbers behind the verdicts deviate by {number(middle)} standard errors over facts in the median "
-            f"(half of them by {number(low)} to {number(high)}): an interval over facts alone says too little."
+            f"(half of them by {number(low)} to {number(high)}). By their facts alone it would be {number(chance)}: "
+            "an interval over facts alone says too little."
         )
     return said
 

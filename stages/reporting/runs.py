@@ -6,7 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from stages.reporting.phrases import estimate, listed, number
+from stages.analysis.metrics import SECOND
+from stages.analysis.verdicts import ALL, FAILS, SIGNIFICANT
+from stages.reporting.phrases import METRIC_WORDS, estimate, listed, number
 
 CAPTIONS = {
     "changes": (
@@ -56,18 +58,31 @@ def frozen_sentences(folder: Path) -> list[str]:
     return said
 
 
+def deciding(rows: pd.DataFrame) -> pd.Series:
+    """Of one claim's rows in one model the part that its verdict rests on, log-probability before logits."""
+    verdict = rows.loc[rows["prompt"] == ALL, "verdict"].iloc[0]
+    parts = rows[(rows["prompt"] != ALL) & ~rows["metric"].isin(SECOND)]
+    chosen = parts[(parts["verdict"] == verdict) & ((verdict != FAILS) | (parts["p_holm"] <= SIGNIFICANT))]
+    return (parts if chosen.empty else chosen).iloc[0]
+
+
+def deciding_words(rows: pd.DataFrame) -> str:
+    """headline, logit difference: 0.05 [-0.01, 0.11] over 3 runs."""
+    part = deciding(rows)
+    told = estimate(part["estimate"], part["low"], part["high"], part["metric"])
+    return f"{part['prompt']}, {METRIC_WORDS[part['metric']]}: {told} over {int(part['runs'])} runs"
+
+
 def verdict_sentences(folder: Path, study: str) -> list[str]:
-    """The verdict of each claim over runs in each model, with the number of its first part."""
+    """The verdict of each claim over runs in each model, with the part that it rests on."""
     table = pd.read_csv(folder / f"{study}_verdicts.csv")
     said = []
     for claim, of_claim in table.groupby("claim", sort=False):
         parts = []
         for model, rows in of_claim.groupby("model", sort=False):
-            whole, first = rows[rows["prompt"] == "all"].iloc[0], rows.iloc[0]
-            ends = (
-                f"{estimate(first['estimate'], first['low'], first['high'])} over {int(first['runs'])} runs"
+            parts.append(
+                f"{model} {rows.loc[rows['prompt'] == ALL, 'verdict'].iloc[0]} ({deciding_words(rows)})"
             )
-            parts.append(f"{model} {whole['verdict']} ({first['prompt']} {ends})")
         said.append(f"{claim}, {of_claim['comparison'].iloc[-1]}: {listed(parts)}.")
     return said
 

@@ -165,7 +165,7 @@ def verdict_tables(lead: Mapping[str, Any], single: Mapping[str, Any]) -> str:
     return "\n".join([*told, MARKDOWN_NOTE, ""])
 
 
-def markdown_cell(found: Mapping[str, str]) -> str:
+def markdown_cell(found: Mapping[str, Any]) -> str:
     single = found["in_runs"]
     runs = f"({single['held']}/{single['failed']}/{single['runs']} runs) " if single else ""
     told = f"**{found['verdict']}** {runs}{found['held']}/{found['failed']}/{found['parts']} {found['estimate']}".strip()

@@ -191,7 +191,7 @@ def task_attention(found: Found) -> str:
         said.append(f"{ranged(rows['estimate'])} of the {words}")
     return (
         "**Attention of the task model at FE.** Added to the relation model's O and FFN at LT, it recovers "
-        f"{' and '.join(said)} more ({found.told('C11', 'K36')})."
+        f"{' and '.join(said)} more, by the numbers behind the verdicts ({found.told('C11', 'K36')})."
     )
 
 

@@ -131,23 +131,19 @@ def test_make_pages_writes_what_has_changed_and_says_so(tmp_path, monkeypatch, c
 
 
 def test_claims_beyond_the_paper_have_the_verdicts_of_tiny_and_of_really_pretrained_models(results):
+    """Of a tiny model with runs the verdict over them, of others that of the single run."""
     rows = {line.split("]")[0].strip("| ["): line.split(" | ") for line in beyond_table(results).splitlines()}
-    for claim in ("N1", "O1"):
-        *_, tiny, real = rows[claim]
-        verdicts = {
-            path.stem: pd.read_csv(path).query(f"prompt == 'all' and claim == '{claim}'")["verdict"].tolist()
-            for path in sorted((ROOT / "results").glob("**/verdicts/*.csv"))
-        }
-        pretrained = [
-            f"{name.removesuffix('-0')}: {found[0]}"
-            for name, found in verdicts.items()
-            if not name.startswith("tiny-") and found
-        ]
-        others = [
-            verdict for name, found in verdicts.items() if name.startswith("tiny-") for verdict in found
-        ]
-        assert {told for told in tiny.split(", ")} == {f"{others.count(word)} {word}" for word in others}
-        assert real.strip(" |").split(", ") == pretrained
+    over = pd.read_csv(ROOT / "results/runs/over_runs.csv")
+    single = [pd.read_csv(path) for path in sorted((ROOT / "results/verdicts").glob("*.csv"))]
+    alone = pd.concat([table[~table["model"].isin(over["model"])] for table in single])
+    real = [pd.read_csv(path) for path in sorted((ROOT / "results/real/verdicts").glob("*.csv"))]
+    for claim in ("N1", "O1", "W1"):
+        *_, tiny, pretrained = rows[claim]
+        asked = f"prompt == 'all' and claim == '{claim}'"
+        others = [word for table in (over, alone) for word in table.query(asked)["verdict"]]
+        assert {*tiny.split(", ")} == {f"{others.count(word)} {word}" for word in others}
+        told = [f"{row.model}: {row.verdict}" for table in real for row in table.query(asked).itertuples()]
+        assert pretrained.strip(" |").split(", ") == told
 
 
 def test_really_pretrained_models_are_told_by_question_measure_and_verdict(results):

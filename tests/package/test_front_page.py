@@ -10,6 +10,7 @@ import pytest
 import yaml
 from closure import ROOT
 
+from stages.commands.page_real import decided
 from stages.study.params import read_yaml
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -18,7 +19,7 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 STUDY = read_yaml(ROOT / "params.yaml")["study"]
-KNOWN, NEW = STUDY["models"], STUDY["new_form"]["models"]
+KNOWN = STUDY["models"]
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -84,11 +85,18 @@ SAID = [
     ("C1", KNOWN, "holds"),  # two places are enough
     ("C2", KNOWN, "holds"),
     ("C4", KNOWN, "holds"),  # both together do more than each alone
-    ("C5", ["tiny-gemma"], "holds"),  # leans on the last token, as the paper's
-    ("C5", ["tiny-gpt2", "tiny-llama"], "fails"),  # the other way than the paper's
-    ("C7", KNOWN, "holds"),  # O and FFN do what ATTN, O and FFN do
-    ("C11", [*KNOWN, *NEW], "undecided"),  # attention at the name
-    *[(claim, ["smollm2-135m"], "holds") for claim in ("C7", "C9", "C10", "C11")],
+    ("C5", ["tiny-gpt2", "tiny-gemma"], "undecided"),  # over runs
+    ("C5", ["tiny-llama"], "fails"),  # the other way than the paper's
+    ("C7", [*KNOWN, "smollm2-135m"], "holds"),  # O and FFN do what ATTN, O and FFN do
+    ("C9", ["smollm2-135m"], "holds"),
+    *[(claim, ["gemma-3-270m"], "fails") for claim in ("C7", "C9", "N1", "N2")],
+    ("N1", ["smollm2-135m"], "fails"),
+    ("N2", ["smollm2-135m", "tiny-gpt2"], "undecided"),
+    ("W1", ["tiny-gpt2", "tiny-gemma"], "holds"),
+    ("W1", ["tiny-pythia", "tiny-llama", "smollm2-135m"], "undecided"),
+    ("K3", ["tiny-gpt2"], "undecided"),
+    ("K18", ["smollm2-135m", "gemma-3-270m"], "holds"),
+    ("K19", ["smollm2-135m", "gemma-3-270m"], "fails"),
     ("C14", KNOWN, "undecided"),  # cannot be judged
     ("K39", ["tiny-gpt2", "tiny-pythia", "tiny-llama", "tiny-gemma"], "holds"),  # by layers only
 ]
@@ -97,24 +105,10 @@ SAID = [
 @pytest.mark.parametrize(("claim", "models", "verdict"), SAID)
 def test_a_verdict_that_a_sentence_states_is_the_verdict(claim, models, verdict):
     """Else the sentence has to be written anew: README.md, What the study found; docs/claims.md, Findings."""
+    leading = pd.concat(decided(ROOT).values()).set_index(["claim", "model"])["verdict"]
     for model in models:
-        for path in (ROOT / "results").glob(f"**/verdicts/{model}-[0-9]*.csv"):
-            found = pd.read_csv(path).query("prompt == 'all'").set_index("claim")["verdict"]
-            assert claim not in found.index or found[claim] == verdict, path.name
-
-
-def test_each_pathway_alone_has_a_higher_top5_accuracy_than_in_the_papers_model_of_the_family():
-    counterparts = read_yaml(ROOT / "params.yaml")["render_figures"]["counterparts"]
-    paper = pd.read_csv(ROOT / "data/published/position_grafting.csv")
-    paper = paper.query("dataset == 'fmra' and prompt == 'headline' and metric == 'top5_accuracy'")
-    paper = paper.set_index(["model", "scheme"])["value"]
-    for model in KNOWN:
-        ours = pd.read_csv(ROOT / f"results/summary/{model}-0/fmra.csv").query(
-            "experiment == 'positions' and prompt == 'headline' and metric == 'top5_accuracy'"
-        )
-        for scheme in ("FE", "LT"):
-            (estimate,) = ours.loc[ours["scheme"] == scheme, "estimate"]
-            assert estimate > paper[counterparts[model], scheme], (model, scheme)
+        found = leading.loc[[(claim, model)]] if (claim, model) in leading.index else []
+        assert all(word == verdict for word in found), model
 
 
 def test_the_papers_values_that_a_sentence_states_are_the_published_ones():

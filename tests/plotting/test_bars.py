@@ -291,6 +291,10 @@ def test_really_pretrained_models_are_the_first_columns_where_they_have_been_run
     assert len(render("figure2", tiny).axes) == 16
 
 
+def places_of(study) -> list[tuple[str, str]]:
+    return [*itertools.product(PROMPTS, study["models"])]
+
+
 def test_a_guess_among_the_answers_is_a_line_where_log_probability_is_shown(make_summaries, study, render):
     summaries = make_summaries()
     guesses = rows_of(summaries, "positions", "recovered_logprob").loc["FE"].reset_index()
@@ -307,10 +311,19 @@ def test_a_guess_among_the_answers_is_a_line_where_log_probability_is_shown(make
         ]
         return [line.get_ydata()[0] for line in dotted]
 
-    places = itertools.product(PROMPTS, study["models"])
     found = guesses.set_index(["prompt", "model"])["estimate"]
     figure = render("figure2_logprob", with_guess)
-    assert lines(figure) == [found[place] for place in places] and "a guess among the answers" in texts(
-        figure
-    )
+    assert lines(figure) == [
+        found[place] for place in places_of(study)
+    ] and "a guess among the answers" in texts(figure)
     assert lines(render("figure2", with_guess)) == lines(render("figure2_logprob", summaries)) == []
+    # Nor where SFT does not know what is asked: there nothing recovers a fraction.
+    blank = with_guess.copy()
+    of_sft = (
+        (blank["scheme"] == "SFT")
+        & (blank["metric"] == "top5_accuracy")
+        & (blank["experiment"] == "positions")
+    )
+    blank.loc[of_sft & (blank["prompt"] == "qa") & (blank["model"] == study["models"][0]), "estimate"] = 0.5
+    shown = [place for place in places_of(study) if place != ("qa", study["models"][0])]
+    assert lines(render("figure2_logprob", blank)) == [found[place] for place in shown]

@@ -110,11 +110,13 @@ def test_what_stands_in_all_runs_and_what_reverses_is_counted():
     over = pd.DataFrame(rows, columns=["claim", "held", "failed"]).assign(
         model="m", prompt="all", runs=3, spread=2.0
     )
+    over["verdict"] = ["holds", "undecided", "not shown", "undecided", "undecided"]
     found = standing(over)
     assert (found["total"], found["same"], found["reversed"]) == (5, 3, [("C5", "m", 2, 1, 3)])
+    assert found["other"] == 1  # C2 fails in each run, and its interval over them decides nothing
     first, second = standing_sentences(Runs(over, pd.DataFrame()))
     assert "Of 5 verdicts" in first and "3 are alike" in first and "1 reverse" in first
-    assert "2.00 standard errors" in second
+    assert "2.00 standard errors" in second and "By their facts alone it would be 0.83" in second
     other = over.assign(model="n", runs=8)
     assert many_runs(over) == "3 runs of m"
     assert many_runs(pd.concat([over, over.assign(model="n")])) == "3 runs each of m and n"
