@@ -46,7 +46,7 @@ beyond: check  ## more trainings: tables frozen, points on the way, texts a fact
 	python -m stages.commands.changes
 	python -m stages.commands.beyond --jobs $(JOBS)
 
-runs: check  ## do the verdicts stand in another training? The study again with other worlds and bases, in .runs/
+runs: check  ## do the verdicts stand in other trainings? The study again and again, in .runs/
 	python -m stages.commands.runs --jobs $(JOBS)
 
 # Types take a minute of one core: beside the tests.

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.analysis.metrics import ANSWERED, ANSWERS
+from stages.analysis.metrics import ANSWERED, ANSWERS, GUESSED
 from stages.analysis.summary import METRICS, headline_metrics, paired_difference, summarize
 from weightgraft.errors import UserError
 
@@ -182,7 +182,8 @@ def test_where_sft_equals_pre_the_fraction_is_undefined_and_all_else_stays(make_
     qa = scores["prompt"] == "qa"
     scores = pd.concat([scores[~qa], copied(scores[qa], "PRE", "SFT")], ignore_index=True)
     summary = summarize(scores, **BOOTSTRAP)
-    undefined = summary["metric"].str.startswith("recovered") & (summary["prompt"] == "qa")
+    is_fraction = summary["metric"].str.startswith("recovered") | (summary["metric"] == GUESSED)
+    undefined = is_fraction & (summary["prompt"] == "qa")
     assert summary.loc[undefined, "estimate"].isna().all()
     assert np.isinf(summary.loc[undefined, ["low", "high"]].to_numpy()).all()
     assert np.isfinite(summary.loc[~undefined, ["estimate", "low", "high"]].to_numpy()).all()
