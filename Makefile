@@ -89,15 +89,11 @@ lock:  ## requirements.lock with the newest versions that the pins allow
 	grep -ivE '^(nvidia|cuda|triton)' .lock/all | sed 's/^torch==\([0-9.]*\).*/torch==\1/' > .lock/lock
 	mv .lock/lock requirements.lock && rm -rf .lock
 
-# pip unpacks on one core, and torch is as much as all else: beside it first, which is for speed alone. The third line installs what is then missing, such
-# as CUDA, which the lock does not hold. Nor does pip compile on several cores. Left out is what few need, nearly half of it all: that is compiled when it is
-# imported. Some libraries have files that are no Python, which pip passes over too.
+# pip compiles on one core. Left out is what few need, nearly half of it all: that is compiled when it is imported. Some libraries have files that are no
+# Python, which pip passes over too.
 $(READY): pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ": make PYTHON=python3.x" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	grep -v '^torch==' requirements.lock > .venv/others.txt
-	.venv/bin/python -m pip install --quiet --no-compile --no-deps $$(grep '^torch==' requirements.lock) & \
-	.venv/bin/python -m pip install --quiet --no-compile --no-deps --requirement .venv/others.txt || true; wait $$! || true
 	.venv/bin/python -m pip install --quiet --no-compile --constraint requirements.lock --editable '.[study,gguf,explore,notebook,test]'
 	.venv/bin/python -m compileall -qq -j 0 -x '/(tests|testing|transformers/models|faker/providers|pip)/' .venv/lib || true
 	touch $@
