@@ -87,15 +87,14 @@ def weight_changes(roots: Mapping[str, Path]) -> pd.DataFrame:
         UserError: of no model anything is there.
     """
     rows: list[dict[str, Any]] = []
-    found = {model: trained_in(root, model) for model, root in roots.items()}
-    if not any(found.values()):
+    found = {model: trainings for model, root in roots.items() if (trainings := trained_in(root, model))}
+    if not found:
         raise UserError("runs/finetune holds no model: run `make repro` first")
     with bar("changes", sum(map(len, found.values())), "models") as shown:
         for model, trainings in found.items():
             base = roots[model] / f"runs/pretrain/{model}"
-            pre = load_model(base)[0] if trainings else None
+            pre = load_model(base)[0]
             for seed, recipe, folder in trainings:
-                assert pre is not None
                 for (group, layer), value in relative_norms(pre, finetuned(base, folder)).items():
                     place = {
                         "model": model,
