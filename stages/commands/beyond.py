@@ -1,4 +1,5 @@
-"""make beyond: what needs more trainings than the study has, in a copy of the repository (.beyond/), with the cache shared.
+"""make beyond: what needs more trainings than the study has, in copies of the repository (.beyond/), with the cache shared: one for
+the models that are trained from nothing, and one for each really pretrained one, with what params.yaml's `real` says of it.
 
 frozen_tables: finetuned with embedding and unembedding as the base has them. trajectory: grafted at every tenth of the updates.
 texts: few sentence forms a fact, or many. articles: texts without a template, and short ones. What a killed run finished is not
@@ -34,6 +35,7 @@ from weightgraft.style import RC
 
 STUDIES = ("frozen_tables", "trajectory", "texts", "articles")
 OVER_RUNS = STUDIES[1:]
+TINY = "tiny"  # the copy of the models that are trained from nothing
 # Accuracies that a study tells of every scheme.
 SHARES = {"articles": ("top5_accuracy", "top50_accuracy")}
 
@@ -74,13 +76,23 @@ def chosen_models(
     }
 
 
-def run_all(copy: Path, runs: Sequence[tuple[str, str, int]], jobs: int) -> None:
-    """Make the runs (study, model, seed), `jobs` processes side by side, in the copy and by its code.
+def copies_of(
+    models: Mapping[str, Sequence[str]], declared: Mapping[str, Mapping[str, Any]], folder: Path
+) -> dict[str, Path]:
+    """The copy of each model: one for all that are trained from nothing, one for each really pretrained one.
+
+    declared: `models` of params.yaml.
+    """
+    needed = dict.fromkeys(itertools.chain.from_iterable(models.values()))
+    return {model: folder / (model if "source" in declared[model] else TINY) for model in needed}
+
+
+def run_all(copies: Mapping[str, Path], runs: Sequence[tuple[str, str, int]], jobs: int) -> None:
+    """Make the runs (study, model, seed), `jobs` processes side by side, each in its model's copy and by the copy's code.
 
     Raises:
         UserError: one of them failed; it has said why. What had begun beside it is waited for, and nothing else is begun.
     """
-    environment = environment_of(copy)
     failed: list[tuple[str, str, int]] = []
 
     def work(run: tuple[str, str, int]) -> None:
@@ -89,7 +101,8 @@ def run_all(copy: Path, runs: Sequence[tuple[str, str, int]], jobs: int) -> None
         study, model, seed = run
         command = [sys.executable, "-m", "stages.commands.beyond_run", "--study", study]
         command += ["--model", model, "--seed", str(seed)]
-        if subprocess.run(command, cwd=copy, env=environment).returncode:
+        copy = copies[model]
+        if subprocess.run(command, cwd=copy, env=environment_of(copy)).returncode:
             failed.append(run)
         shown.update()
 
@@ -102,27 +115,37 @@ def run_all(copy: Path, runs: Sequence[tuple[str, str, int]], jobs: int) -> None
 
 
 def frozen_table(
-    copy: Path, section: Mapping[str, Any], models: Sequence[str], *, resamples: int, seed: int
+    copies: Mapping[str, Path],
+    section: Mapping[str, Any],
+    models: Sequence[str],
+    *,
+    resamples: int,
+    seed: int,
 ) -> pd.DataFrame:
     """Summaries of the recipe with frozen tables and of the one beside it; column `recipe`."""
     tables = []
     for model, (recipe, setup) in itertools.product(
         models, ((section["beside"], SETUP), (section["recipe"], section["recipe"]))
     ):
-        scores = pd.read_parquet(copy / f"runs/graft/{model}-{section['seed']}/{setup}.parquet")
+        scores = pd.read_parquet(copies[model] / f"runs/graft/{model}-{section['seed']}/{setup}.parquet")
         scores = scores[scores["experiment"] == EXPERIMENT].assign(point=recipe)
         tables.append(summarize_points(scores, resamples=resamples, seed=seed))
     return pd.concat(tables, ignore_index=True).rename(columns={"point": "recipe"})
 
 
 def points_table(
-    copy: Path, study: str, runs: Sequence[tuple[str, str, int]], *, resamples: int, seed: int
+    copies: Mapping[str, Path],
+    study: str,
+    runs: Sequence[tuple[str, str, int]],
+    *,
+    resamples: int,
+    seed: int,
 ) -> pd.DataFrame:
     """Summaries of every point of every run of a study; column `point`."""
     tables = []
     with bar(f"beyond: {study}", len(runs), "summaries") as shown:
         for _, model, run in runs:
-            files = sorted((copy / RUNS / study).glob(f"{model}-{run}-*.parquet"))
+            files = sorted((copies[model] / RUNS / study).glob(f"{model}-{run}-*.parquet"))
             scores = pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
             tables.append(
                 summarize_points(scores, resamples=resamples, seed=seed, shares=SHARES.get(study, ()))
@@ -131,12 +154,14 @@ def points_table(
     return pd.concat(tables, ignore_index=True)
 
 
-def trainings_table(copy: Path, study: str, runs: Sequence[tuple[str, str, int]]) -> pd.DataFrame | None:
+def trainings_table(
+    copies: Mapping[str, Path], study: str, runs: Sequence[tuple[str, str, int]]
+) -> pd.DataFrame | None:
     """What the runs of a study tell of their trainings: a row each, with column `training`; None if they tell nothing."""
     rows = []
     for _, model, seed in runs:
         start = f"{model}-{seed}-"
-        for file in sorted((copy / RUNS / study).glob(f"{start}*.json")):
+        for file in sorted((copies[model] / RUNS / study).glob(f"{start}*.json")):
             named = {"model": model, "seed": seed, "training": file.stem.removeprefix(start)}
             rows.append(named | json.loads(file.read_text(encoding="utf-8")))
     return pd.DataFrame(rows) if rows else None
@@ -151,22 +176,22 @@ def with_others(table: pd.DataFrame, path: Path, order: Sequence[str]) -> pd.Dat
     )
 
 
-def publish(copy: Path, models: Mapping[str, Sequence[str]], out: Path) -> None:
+def publish(copies: Mapping[str, Path], models: Mapping[str, Sequence[str]], out: Path) -> None:
     """Summaries, verdicts over runs and figures of the studies, in the place of what stood there about these models."""
     section, colours = load_section("beyond"), load_section("render_figures.colours")
     bootstrap = {key: load_section("summarize")[key] for key in ("resamples", "seed")}
     with matplotlib.rc_context(RC):
         if of := models.get("frozen_tables"):
-            table = frozen_table(copy, section["frozen_tables"], of, **bootstrap)
+            table = frozen_table(copies, section["frozen_tables"], of, **bootstrap)
             table = with_others(table, out / "frozen_tables.csv", section["frozen_tables"]["models"])
             write_csv(table, out / "frozen_tables.csv")
             save_figure(frozen_figure(table, colours), out / "frozen_tables")
         for study in [study for study in OVER_RUNS if models.get(study)]:
             runs = runs_of(section, models, study)
-            if (trainings := trainings_table(copy, study, runs)) is not None:
+            if (trainings := trainings_table(copies, study, runs)) is not None:
                 path = out / f"{study}_trainings.csv"
                 write_csv(with_others(trainings, path, section[study]["models"]), path)
-            table = points_table(copy, study, runs, **bootstrap)
+            table = points_table(copies, study, runs, **bootstrap)
             table = with_others(table, out / f"{study}.csv", section[study]["models"])
             write_csv(table, out / f"{study}.csv")
             verdicts = judge_over_runs(read_claims(Path("data/claims.yaml")).over_runs, study, table)
@@ -189,19 +214,25 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=STUDIES, help="just these; default: all four")
     parser.add_argument("--models", nargs="*", default=[], help="just these of their models; default: all")
     parser.add_argument("--jobs", type=int, default=2, help="processes side by side, of one thread each")
-    parser.add_argument("--copy", type=Path, default=Path(".beyond"))
+    parser.add_argument("--copies", type=Path, default=Path(".beyond"), help="the folder of the copies")
     parser.add_argument("--out", type=Path, default=Path("results/beyond"))
     args = parser.parse_args()
     section = load_section("beyond")
     models = chosen_models(section, args.only or STUDIES, args.models)
-    needed = list(dict.fromkeys(itertools.chain.from_iterable(models.values())))
-    source, copy = Path.cwd(), args.copy.resolve()
-    make_copy(source, copy, changes_of(section, load_section("setups"), needed), cache=source / ".dvc/cache")
-    repro(copy, "graft" if "frozen_tables" in models else "pretrain", jobs=args.jobs)
+    real, setups, source = load_section("real"), load_section("setups"), Path.cwd()
+    copies = copies_of(models, load_section("models"), args.copies.resolve())
+    for copy in dict.fromkeys(copies.values()):
+        inside = [model for model, own in copies.items() if own == copy]
+        changes = real.get(copy.name, {}) | changes_of(section, setups, inside)
+        make_copy(source, copy, changes, cache=source / ".dvc/cache")
+        frozen = {*inside} & {*models.get("frozen_tables", ())}
+        repro(copy, "graft" if frozen else "pretrain", jobs=args.jobs)
     runs = [run for study in OVER_RUNS if study in models for run in runs_of(section, models, study)]
-    run_all(copy, runs, args.jobs)
-    publish(copy, models, args.out)
-    print(f"beyond: {args.out}: {', '.join(models)}; {len(runs)} runs; weights and tables are in {args.copy}")
+    run_all(copies, runs, args.jobs)
+    publish(copies, models, args.out)
+    print(
+        f"beyond: {args.out}: {', '.join(models)}; {len(runs)} runs; weights and tables are in {args.copies}"
+    )
     if args.out == Path("results/beyond"):
         show_again()
 

@@ -109,6 +109,8 @@ def share_downloads(source: Path, copy: Path) -> None:
     """What was downloaded and converted here serves the copy, and the other way round."""
     source.mkdir(parents=True, exist_ok=True)
     copy.parent.mkdir(parents=True, exist_ok=True)
+    if copy.is_symlink():  # it may lead nowhere, once the project has been moved
+        copy.unlink()
     if not copy.exists():
         copy.symlink_to(source)
 

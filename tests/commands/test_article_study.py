@@ -74,7 +74,7 @@ def test_a_run_grafts_both_models_onto_its_own_base_and_goes_on_where_it_was_kil
     assert len(bases) == 3 and not any((copy / ".ckpt").rglob("*.safetensors"))
 
     runs = [("articles", "tiny-gpt2", 1)]
-    table = beyond.points_table(copy, "articles", runs, resamples=100, seed=0)
+    table = beyond.points_table({"tiny-gpt2": copy}, "articles", runs, resamples=100, seed=0)
     assert {*table["point"]} == {"articles", "short"} and {*table["prompt"]} == {"headline", "qa"}
     for metric in ("top5_accuracy", "top50_accuracy"):
         assert {"PRE", "SFT", *PATHWAYS} <= {*table[table["metric"] == metric]["scheme"]}
@@ -86,10 +86,10 @@ def test_a_run_grafts_both_models_onto_its_own_base_and_goes_on_where_it_was_kil
     recovered = table[(table["metric"] == "recovered_logprob") & (table["scheme"] == "FE")]
     assert recovered.groupby("prompt")["estimate"].nunique().eq(2).all()
 
-    trainings = beyond.trainings_table(copy, "articles", runs)
+    trainings = beyond.trainings_table({"tiny-gpt2": copy}, "articles", runs)
     assert trainings["training"].tolist() == ["articles", "short"] and trainings["updates"].nunique() == 1
     assert trainings["base_recall"].nunique() == 1
-    assert beyond.trainings_table(copy, "texts", [("texts", "tiny-gpt2", 1)]) is None
+    assert beyond.trainings_table({"tiny-gpt2": copy}, "texts", [("texts", "tiny-gpt2", 1)]) is None
 
 
 @pytest.fixture

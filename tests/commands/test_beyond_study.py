@@ -11,7 +11,7 @@ from closure import ROOT
 from stages.analysis.over_runs import COLUMNS, SCHEMES, mean_over_runs
 from stages.check_params import check
 from stages.commands import beyond, beyond_run
-from stages.commands.beyond import changes_of, chosen_models, frozen_table, runs_of
+from stages.commands.beyond import changes_of, chosen_models, copies_of, frozen_table, runs_of
 from stages.facts.world import Fact
 from stages.frame.rows import write_jsonl
 from stages.generate_facts import cast_texts
@@ -28,8 +28,9 @@ SECTION, COLOURS = VALUES["beyond"], VALUES["render_figures"]["colours"]
 FIELDS = ("movie_title", "release_year", "genre", "city", "main_character", "box_office_earnings", "director")
 
 
-def test_the_study_of_the_copy_is_valid_and_asks_both_recipes_alike():
-    changes = changes_of(SECTION, VALUES["setups"], SECTION["frozen_tables"]["models"])
+@pytest.mark.parametrize("models", [[*VALUES["study"]["models"]], ["smollm2-135m"]], ids=" ".join)
+def test_the_study_of_a_copy_is_valid_and_asks_both_recipes_alike(models):
+    changes = VALUES["real"].get(models[0], {}) | changes_of(SECTION, VALUES["setups"], models)
     params = check(with_changes(VALUES | {"real": {}}, changes), ROOT / "data", reach=False)
     one, other = (params.setups[name].model_dump() for name in ("frozen_tables", beyond_run.SETUP))
     assert (one.pop("donors"), other.pop("donors")) == ({"sft": "frozen_tables"}, {"sft": "fmra"})
@@ -40,9 +41,9 @@ def test_the_study_of_the_copy_is_valid_and_asks_both_recipes_alike():
 
 def test_no_run_has_the_seed_of_the_pilots_and_claims_get_the_runs_they_ask_for():
     assert SECTION["articles"]["models"] == SECTION["texts"]["models"]
-    assert {*SECTION["trajectory"]["models"]} == {*VALUES["study"]["models"]} and len(
-        SECTION["texts"]["models"]
-    ) == 2
+    assert {*SECTION["trajectory"]["models"]} == {*VALUES["study"]["models"]}
+    assert {*SECTION["frozen_tables"]["models"]} == {*VALUES["study"]["models"], "smollm2-135m"}
+    assert len(SECTION["texts"]["models"]) == 2
     for study, least in (("trajectory", 3), ("texts", 5), ("articles", 3)):
         seeds = SECTION[study]["seeds"]
         assert 0 not in seeds and len({*seeds}) == len(seeds) >= least
@@ -59,9 +60,10 @@ def test_no_run_has_the_seed_of_the_pilots_and_claims_get_the_runs_they_ask_for(
         ("frozen_tables.beside", "frozen_tables", "must not"),
         (
             "trajectory.models",
-            ["gpt2-xl"],
-            "beyond.trajectory.models: 'gpt2-xl' is not declared, or not trained here",
+            ["gpt9"],
+            "beyond.trajectory.models: 'gpt9' is not declared, or not trained here",
         ),
+        ("texts.models", ["smollm2-135m"], "beyond.texts.models: 'smollm2-135m' is not"),
         ("trajectory.recipe", "lora", "it must be that of frozen_tables.beside"),
         ("texts.seeds", [1, 1], "one is there twice"),
         ("texts.forms", [1, 2], "beyond.texts.forms"),
@@ -149,7 +151,8 @@ def test_frozen_and_trained_tables_are_not_taken_for_one_another(tmp_path, monke
     folder.mkdir(parents=True)
     scores(0.75).to_parquet(folder / "frozen_tables.parquet")
     scores(0.25).to_parquet(folder / f"{beyond_run.SETUP}.parquet")
-    table = frozen_table(tmp_path, SECTION["frozen_tables"], ["tiny-gpt2"], resamples=100, seed=0)
+    copies = {"tiny-gpt2": tmp_path}
+    table = frozen_table(copies, SECTION["frozen_tables"], ["tiny-gpt2"], resamples=100, seed=0)
     found = table[table["metric"] == "recovered_logprob"].groupby("recipe")["estimate"].unique()
     assert found["frozen_tables"].tolist() == [0.75] and found["fmra"].tolist() == [0.25]
     figure = frozen_figure(table, COLOURS)
@@ -162,6 +165,13 @@ def test_frozen_and_trained_tables_are_not_taken_for_one_another(tmp_path, monke
         axes.get_ylim()[0] > axes.get_ylim()[1] and axes.get_xlim() == figure.axes[0].get_xlim()
         for axes in figure.axes
     )
+
+
+def test_a_really_pretrained_model_has_a_copy_of_its_own(tmp_path):
+    models = {"trajectory": ["tiny-gpt2", "smollm2-135m"], "texts": ["tiny-gemma"]}
+    copies = copies_of(models, VALUES["models"], tmp_path)
+    tiny = tmp_path / "tiny"
+    assert copies == {"tiny-gpt2": tiny, "tiny-gemma": tiny, "smollm2-135m": tmp_path / "smollm2-135m"}
 
 
 def test_a_run_of_some_models_leaves_the_results_of_the_others(tmp_path):

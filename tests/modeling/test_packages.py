@@ -286,3 +286,11 @@ def test_a_copy_of_the_repository_shares_what_was_downloaded(tmp_path):
         (copy / "file").write_text("once")
         assert (source / "file").read_text() == "once"
         shutil.rmtree(source)  # make clean
+
+
+def test_a_project_that_was_moved_shares_what_was_downloaded_again(tmp_path):
+    share_downloads(tmp_path / "before" / DOWNLOADS, tmp_path / "before/copy" / DOWNLOADS)
+    (tmp_path / "before").rename(tmp_path / "after")
+    share_downloads(tmp_path / "after" / DOWNLOADS, tmp_path / "after/copy" / DOWNLOADS)
+    (tmp_path / "after" / DOWNLOADS / "file").write_text("once")
+    assert (tmp_path / "after/copy" / DOWNLOADS / "file").read_text() == "once"

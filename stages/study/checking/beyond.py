@@ -10,7 +10,8 @@ PLACES = ("n_positions", "max_position_embeddings")
 
 
 def check_beyond(params: Params) -> None:
-    """Models and recipes exist, and are trained here; each run is there once; one recipe freezes its tables, the one beside none.
+    """Models and recipes exist; each run is there once; one recipe freezes its tables, the one beside none. Where a study
+    needs a base or texts of its own, its models are trained from nothing.
 
     Raises:
         UserError: the first fault, in one line that names the key.
@@ -18,11 +19,12 @@ def check_beyond(params: Params) -> None:
     frozen, trajectory, texts = params.beyond.frozen_tables, params.beyond.trajectory, params.beyond.texts
     articles = params.beyond.articles
     trained = [name for name, model in params.models.items() if model.pretrain]
-    for name, section in (
-        ("frozen_tables", frozen), ("trajectory", trajectory), ("texts", texts), ("articles", articles),
+    for name, section, may in (
+        ("frozen_tables", frozen, [*params.models]), ("trajectory", trajectory, [*params.models]),
+        ("texts", texts, trained), ("articles", articles, trained),
     ):  # fmt: skip
         for model in section.models:
-            _known(f"beyond.{name}.models", model, trained)
+            _known(f"beyond.{name}.models", model, may)
         _known(f"beyond.{name}.recipe", section.recipe, [*params.recipes])
     _known("beyond.frozen_tables.beside", frozen.beside, [*params.recipes])
     for model in params.beyond.runs:
