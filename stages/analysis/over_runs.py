@@ -12,9 +12,8 @@ from scipy.stats import t, ttest_1samp
 
 from stages.analysis.claims import RunClaim, RunPart
 from stages.analysis.comparisons import KNOWN
-from stages.analysis.metrics import SECOND
 from stages.analysis.summary import summarize
-from stages.analysis.verdicts import ALL, FAILS, SIGNIFICANT, UNDECIDED, verdict, whole_verdict
+from stages.analysis.verdicts import ALL, FAILS, SIGNIFICANT, UNDECIDED, verdict, whole_verdicts
 
 COLUMNS = ["model", "seed", "point", "prompt", "scheme", "metric", "n", "estimate", "low", "high"]
 VERDICT_COLUMNS = [
@@ -146,18 +145,9 @@ def _judged(part: RunPart, model: str, table: pd.DataFrame) -> Iterator[dict]:
 
 
 def _whole(claim: RunClaim, model: str, parts: list[dict]) -> dict:
-    """The row of a claim: its two verdicts; Holm's correction is written into the rows of the parts."""
-    words: list[str | None] = []
-    for second in (False, True):
-        group = [part for part in parts if (part["metric"] in SECOND) == second]
-        word, corrected = whole_verdict(
-            [part["verdict"] for part in group], [part["p_holm"] for part in group]
-        )
-        for part, p in zip(group, corrected, strict=True):
-            part["p_holm"] = p
-        words.append(word if group else None)
+    """The row of a claim."""
     return {
-        **{"model": model, "prompt": ALL, "comparison": claim.comparison, "verdict": words[0]},
-        **{"top5_verdict": words[1], "n": min(part["n"] for part in parts)},
-        "runs": min(part["runs"] for part in parts),
+        **{"model": model, "prompt": ALL, "comparison": claim.comparison},
+        **whole_verdicts(parts),
+        **{name: min(part[name] for part in parts) for name in ("n", "runs")},
     }

@@ -11,7 +11,6 @@ import pandas as pd
 from scipy.stats import norm, ttest_1samp
 
 from stages.analysis.claims import Claim
-from stages.analysis.metrics import SECOND
 from stages.analysis.over_runs import mean_over_runs
 from stages.analysis.verdicts import (
     ALL,
@@ -21,7 +20,7 @@ from stages.analysis.verdicts import (
     SIGNIFICANT,
     UNDECIDED,
     verdict,
-    whole_verdict,
+    whole_verdicts,
 )
 
 LEAST_RUNS = 3  # with fewer runs that speak, a part is undecided
@@ -72,9 +71,8 @@ def judge_replication(
 
     verdicts: the stage judge_claims' tables of all runs (verdicts.COLUMNS), told apart by their seed. Columns: COLUMNS. runs: those
     in which the part speaks, where SFT knows the facts, or in which the claim was judged; n: facts in each; estimate, low, high:
-    the mean over these with its
-    t-interval; spread: the deviation between runs in standard errors over facts; held, failed: in how many runs the part, or
-    the claim, held and failed by itself. The rules are those of single runs.
+    the mean over these with its t-interval; spread: the deviation between runs in standard errors over facts; held, failed: in how
+    many runs the part, or the claim, held and failed by itself. The rules are those of single runs.
     """
     rules = rules_of(claims, family)
     rows = []
@@ -130,22 +128,11 @@ def _judged(rule: str, rows: pd.DataFrame, *, resamples: int, seed: int) -> dict
 
 def _whole(rows: pd.DataFrame, parts: list[dict]) -> dict:
     """The row of a claim, from its parts' over runs, as in a single run (verdicts.py)."""
-    shares = [part for part in parts if part["metric"] in SECOND]
-    leading = [part for part in parts if part["metric"] not in SECOND]
-    words = []
-    for group in (leading, shares):
-        word, corrected = whole_verdict(
-            [part["verdict"] for part in group], [part["p_holm"] for part in group]
-        )
-        for part, p in zip(group, corrected, strict=True):
-            part["p_holm"] = p
-        words.append(word if group else None)
-    first, second = words if leading else (words[1], None)
     return {
         **{name: rows[name].iloc[0] for name in ("claim", "model", "prompt", "comparison")},
         **{"runs": len(rows), "n": min(part["n"] for part in parts)},
         **_counts(rows),
-        **{"verdict": first, "top5_verdict": second},
+        **whole_verdicts(parts),
     }
 
 

@@ -6,7 +6,7 @@ claim's side of the threshold, fails if none of it is, and is undecided otherwis
 otherwise. Parts on shares (top-5 accuracy) count apart: they give a second verdict.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -87,6 +87,25 @@ def whole_verdict(verdicts: list[str], p: list[float]) -> tuple[str, list[float]
     return word, [q if verdict == FAILS else np.nan for q, verdict in zip(corrected, verdicts, strict=True)]
 
 
+def whole_verdicts(parts: Sequence[dict]) -> dict[str, str | None]:
+    """A claim's two verdicts: of the parts whose metric leads, and of those on shares; where there are only such, these lead.
+
+    parts: rows with `metric`, `verdict` and p as yet uncorrected under `p_holm`, where Holm's correction, within each of the two
+    groups, is written.
+    """
+    words: list[str | None] = []
+    for second in (False, True):
+        group = [part for part in parts if (part["metric"] in SECOND) == second]
+        word, corrected = whole_verdict(
+            [part["verdict"] for part in group], [part["p_holm"] for part in group]
+        )
+        for part, p in zip(group, corrected, strict=True):
+            part["p_holm"] = p
+        words.append(word if group else None)
+    leading, shares = words
+    return {"verdict": leading or shares, "top5_verdict": shares if leading else None}
+
+
 def judge(
     claims: Claims,
     tables: Mapping[str, pd.DataFrame],
@@ -161,26 +180,14 @@ def judged_part(part: Part, prompt: str, metric: str, cells: Cells, *, resamples
 
 
 def _whole(claim: Claim, parts: list[dict]) -> dict:
-    """The row of a claim: its two verdicts. Holm's correction, within each of the two, is written into the rows of the parts."""
-    shares = [part for part in parts if part["metric"] in SECOND]
-    leading = [part for part in parts if part["metric"] not in SECOND]
-    words = []
-    for group in (leading, shares):
-        word, corrected = whole_verdict(
-            [part["verdict"] for part in group], [part["p_holm"] for part in group]
-        )
-        for part, p in zip(group, corrected, strict=True):
-            part["p_holm"] = p
-        words.append(word if group else None)
-    first, second = words if leading else (words[1], None)
+    """The row of a claim."""
     return {
         "claim": claim.id,
         "setup": " ".join(dict.fromkeys(name for part in claim.parts for name in part.setups)),
         "prompt": ALL,
         "comparison": claim.comparison,
         "n": min(part["n"] for part in parts),
-        "verdict": first,
-        "top5_verdict": second,
+        **whole_verdicts(parts),
     }
 
 

@@ -70,7 +70,8 @@ def deciding_words(rows: pd.DataFrame) -> str:
     """headline, logit difference: 0.05 [-0.01, 0.11] over 3 runs."""
     part = deciding(rows)
     told = estimate(part["estimate"], part["low"], part["high"], part["metric"])
-    return f"{part['prompt']}, {METRIC_WORDS[part['metric']]}: {told} over {int(part['runs'])} runs"
+    runs = "one run" if part["runs"] == 1 else f"{int(part['runs'])} runs"
+    return f"{part['prompt']}, {METRIC_WORDS[part['metric']]}: {told} over {runs}"
 
 
 def verdict_sentences(folder: Path, study: str) -> list[str]:
