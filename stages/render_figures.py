@@ -15,7 +15,7 @@ from stages.frame.timing import run_stage
 from stages.plotting.figures import draw
 from stages.plotting.needs import drawn_figures, setups_of
 from stages.plotting.processes import side_by_side, uncollected
-from stages.plotting.results import read_published, read_real, read_summaries
+from stages.plotting.results import read_published, read_real, read_summaries, real_setups
 from stages.plotting.style import save_figure
 from stages.study.items import summary_items
 from weightgraft.errors import UserError
@@ -35,7 +35,7 @@ def render(
 
     processes: how many draw side by side; the bytes are the same.
     """
-    names = drawn_figures(section["figures"], study)
+    names = drawn_figures(section["figures"], study, real_setups(summaries, section.get("real", ())))
     if not names:
         raise UserError(
             f"render_figures.figures: none can be drawn from {', '.join([*study['recipes'], *study['own'], *study['setups']])}"

@@ -75,7 +75,7 @@ def content_of(arguments: argparse.Namespace) -> dict[str, Any]:
     published = read_published(arguments.published)
     every = pd.concat([*real, summaries], ignore_index=True)
     with workers(1) as pool:  # figures and their sentences need no verdicts, and take as long
-        drawn = pool.submit(figures_of, params, summaries, arguments.figures)
+        drawn = pool.submit(figures_of, params, summaries, real, arguments.figures)
         tables = pool.submit(number_tables, params, every, published)
         over = [named(runs.over).assign(seed=0)] if runs else []
         table = verdict_table(pd.concat([*judged_real, *over, verdicts], ignore_index=True), claims)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from stages.plotting import bars, beyond, donors, dots, maps, pages
 from stages.plotting.layout import AXIS_LABELS
-from stages.plotting.needs import WITHOUT_METRIC, setups_of
+from stages.plotting.needs import MAPS, WITHOUT_METRIC, setups_of
 from stages.plotting.results import Material
 from stages.plotting.schematic import schematic_figure
 from weightgraft.errors import UserError
@@ -42,7 +42,7 @@ DRAWINGS: dict[str, Callable[[Material, list[str], Any], Figure]] = {
 
 
 # A map has a column for every layer: 30 of them have no room beside six. And what is new in form is of the tiny models alone.
-WITHOUT_REAL = {"component_map", "position_map", "new_form"}
+WITHOUT_REAL = {*MAPS, "new_form"}
 
 
 def draw(
@@ -53,7 +53,7 @@ def draw(
     study: dict,
     section: dict,
 ) -> Figure:
-    """Draw the figure that params.yaml describes as `wanted`: {draws, setup, metric}.
+    """Draw the figure that params.yaml describes as `wanted`: {draws, setup, metric}, or {draws, setup, metric, model}.
 
     Raises:
         UserError: `draws` or `metric` is unknown, or the summaries lack what the figure shows.
@@ -67,7 +67,8 @@ def draw(
         )
     setups = setups_of(wanted)
     real = [] if draws in WITHOUT_REAL else real_models(summaries, section.get("real", ()), setups)
-    study = study | {"models": [*real, *study["models"]]}
+    one = wanted.get("model")
+    study = study | {"models": [one] if one else [*real, *study["models"]]}
     # What is not drawn must not stretch an axis or a colour scale; nor is it looked through for every row of panels.
     models = [*study["models"], *(study["new_form"]["models"] if draws == "new_form" else [])]
     shown = summaries[summaries["setup"].isin(setups) & summaries["model"].isin(models)]

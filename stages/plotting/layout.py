@@ -35,10 +35,11 @@ def grid(
     *,
     heights: float | Sequence[float],
     margins: float,
+    width: float = 0,
     same_x: bool = True,
     same_y: bool = True,
 ) -> tuple[Figure, np.ndarray]:
-    """An empty page with an array (rows, columns) of axes; heights of rows and of all margins in inches.
+    """An empty page with an array (rows, columns) of axes; heights of rows and of all margins, and the least width, in inches.
 
     same_x: the panels of a column have the same x axis, with its words below the last; same_y: those of a row. Every panel is
     given its limits and ticks all the same: with matplotlib's sharex each would be set again for each change of another.
@@ -46,7 +47,7 @@ def grid(
     tall = [heights] * rows if isinstance(heights, float) else list(heights)
     # The layout engine measures labels of several lines a little too narrow: leave them a hundredth.
     layout = ConstrainedLayoutEngine(rect=(0.01, 0, 0.985, 1))
-    figure = Figure(figsize=(figure_width(columns), sum(tall) + margins), layout=layout)
+    figure = Figure(figsize=(max(figure_width(columns), width), sum(tall) + margins), layout=layout)
     panels = figure.subplots(rows, columns, squeeze=False, height_ratios=tall)
     for axes in panels[:-1].flat if same_x else ():
         axes.tick_params(axis="x", which="both", labelbottom=False)

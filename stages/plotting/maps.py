@@ -21,6 +21,7 @@ CELL = re.compile(r"^(?P<what>[^@\[]+)(@(?P<at>\w+))?\[(?P<first>\d+)(-(?P<last>
 COMPONENTS = ("ATTN_NORM", "Q", "K", "V", "O", "MLP_NORM", "GATE", "UP", "DOWN")
 POSITIONS = ("FE", "LT", "R", "(FE+LT)^C")
 SIGNIFICANT = 0.05
+CELL_WIDTH, BESIDE = 0.22, 1.1  # inches: a cell with its number at least; beside the maps
 EMPTY = "#E4E4E4"
 
 
@@ -113,7 +114,11 @@ def _map_page(material: Material, setup: str, metric: str, maps: Mapping[str, Se
     cells = [cell for group in found for cell in group]
     heights = [0.42 + 0.148 * table["row"].nunique() for _, table in cells]
     margins = 0.4 + 0.5 * len(found)
-    figure, panels = grid(len(cells), len(models), heights=heights, margins=margins, same_x=False)
+    columns = max(table["column"].nunique() for _, table in cells)
+    width = BESIDE + CELL_WIDTH * columns * len(models)
+    figure, panels = grid(
+        len(cells), len(models), heights=heights, margins=margins, width=width, same_x=False
+    )
     lines, groups = iter(panels), []
     for group in found:
         tables = [table for _, table in group]

@@ -1,6 +1,6 @@
 """What each drawing needs, as data: read by check_params before any work, and by the stage. Imports nothing that is slow."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 QUESTIONS = ("headline", "qa")
@@ -37,6 +37,7 @@ DRAWN_FROM: dict[str, dict[str, tuple[str, ...]]] = {
     "position_map": {"heads": ("headline",), "position_layer": ("headline",)},
 }
 VARIANTS = 3  # setups that can stand side by side
+MAPS = ("component_map", "position_map")  # a column for every layer: a model of 30 has a page of its own
 WITHOUT_METRIC = ("schematic", "metrics", "collateral", "answers")  # none, all, or metrics of their own
 NEW_FORM = "-new"  # tiny-gpt2-new is tiny-gpt2 with a base that has not seen the forms of the questions
 
@@ -53,15 +54,20 @@ def form_pairs(study: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(known, new) for known, new in pairs if known != new and known in study["models"]]
 
 
-def drawn_figures(figures: Mapping[str, Any], study: Mapping[str, Any]) -> list[str]:
+def drawn_figures(
+    figures: Mapping[str, Any], study: Mapping[str, Any], real: Collection[tuple[str, str]] = ()
+) -> list[str]:
     """Names of the figures that the study has the summaries for, all models being in them.
 
-    A page on the new form also needs a model in both forms, and its setups in the new one.
+    A page on the new form also needs a model in both forms, and its setups in the new one. real: (model, setup) of what there is of
+    really pretrained models; a page on one of them needs its setups there.
     """
     known = {*study["recipes"], *study["own"], *study["setups"]}
     new = {*study["new_form"]["recipes"], *study["new_form"]["setups"]} if form_pairs(study) else set()
-    return [
-        name
-        for name, figure in figures.items()
-        if {*setups_of(figure)} <= (known & new if figure["draws"] == "new_form" else known)
-    ]
+
+    def there(figure: Mapping[str, Any]) -> set[str]:
+        if model := figure.get("model"):
+            return {setup for name, setup in real if name == model}
+        return known & new if figure["draws"] == "new_form" else known
+
+    return [name for name, figure in figures.items() if {*setups_of(figure)} <= there(figure)]

@@ -50,6 +50,12 @@ def read_real(folder: Path, models: Iterable[str]) -> list[pd.DataFrame]:
     ]
 
 
+def real_setups(summaries: pd.DataFrame, models: Iterable[str]) -> set[tuple[str, str]]:
+    """(model, setup) of what there is of these really pretrained models."""
+    rows = summaries.loc[summaries["model"].isin([*models]), ["model", "setup"]]
+    return {*rows.drop_duplicates().itertuples(index=False, name=None)}
+
+
 def read_published(folder: Path) -> dict[str, pd.DataFrame]:
     """The paper's values by file: dataset, model, prompt, scheme, metric, value."""
     tables = {}

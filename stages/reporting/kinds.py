@@ -156,7 +156,8 @@ def caption(figure: Mapping[str, Any]) -> str:
     kind = KINDS.get(figure["draws"], Kind(str(figure["draws"]).replace("_", " ")))
     metric = METRIC_WORDS.get(figure.get("metric", ""))
     setups = listed([pathway.SETUP_WORDS.get(name, name) for name in setups_of(figure)] or [""])
-    return f"{kind.caption.format(setups=setups).rstrip('.')}{f': {metric}' if metric else ''}."
+    of = f", in {figure['model']}, a really pretrained model" if figure.get("model") else ""
+    return f"{kind.caption.format(setups=setups).rstrip('.')}{of}{f': {metric}' if metric else ''}."
 
 
 def sentences(figure: Mapping[str, Any], summaries: pd.DataFrame, study: Mapping[str, Any]) -> list[str]:

@@ -155,7 +155,8 @@ def largest_cells(experiment: str, pattern: str, cell: str, place: str) -> Write
         if "p_holm" not in rows or rows["p_holm"].isna().any():
             return f"{said}."
         different = int((rows["p_holm"] <= SIGNIFICANT).sum())
-        return f"{said}; over all models {different} of {len(rows)} differ from PRE (Holm's p at most {SIGNIFICANT})."
+        over = "over all models " if rows["model"].nunique() > 1 else ""
+        return f"{said}; {over}{different} of {len(rows)} differ from PRE (Holm's p at most {SIGNIFICANT})."
 
     return write
 

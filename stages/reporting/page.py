@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from stages.plotting.needs import drawn_figures
+from stages.plotting.results import real_setups
 from stages.reporting.kinds import caption, sentences
 from stages.reporting.matrix import PAPERS
 from stages.reporting.tables import COMPONENTS, POSITION_SCHEMES, RANGES, scheme_table
@@ -55,15 +56,23 @@ def title_of(name: str) -> str:
     return f"Figure {numeral}{f' ({rest})' * bool(rest)}" if numeral else f'Figure "{rest}"'
 
 
-def figures_of(params: Mapping[str, Any], summaries: pd.DataFrame, folder: Path) -> list[dict[str, Any]]:
-    """The study's figures in the order of params.yaml: {name, title, caption, sentences, alt, uri, width,
-    height}."""
+def figures_of(
+    params: Mapping[str, Any], summaries: pd.DataFrame, real: Sequence[pd.DataFrame], folder: Path
+) -> list[dict[str, Any]]:
+    """The study's figures in the order of params.yaml: {name, title, caption, sentences, alt, uri, width, height}.
+
+    summaries: of the study's own models; real: of the really pretrained ones, which some pages are of.
+    """
     study, section = params["study"], params["render_figures"]["figures"]
+    of_real = pd.concat([*real], ignore_index=True) if real else summaries.iloc[:0]
     figures = []
-    for name in drawn_figures(section, study):
+    for name in drawn_figures(section, study, real_setups(of_real, params.get("real", {}))):
         figure = section[name]
         words = caption(figure)
-        said = sentences(figure, summaries, study)
+        if model := figure.get("model"):
+            said = sentences(figure, of_real, study | {"models": [model]})
+        else:
+            said = sentences(figure, summaries, study)
         alt = " ".join([words, *said[:1]])
         shown = picture(folder / f"{name}.png")
         figures.append(

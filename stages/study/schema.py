@@ -242,6 +242,9 @@ class FigureSettings(Section):
         "new_form", "component_map", "position_map", "strength", "static", "knock_out",
     ]  # fmt: skip
     setup: Any = None  # a setup's name or a list of names; the schematic has none
+    model: Name | None = (
+        None  # of `real`: the page is of this one alone, and is drawn once make real has run it
+    )
     metric: Literal[
         "top1_accuracy", "top5_accuracy", "top10_accuracy", "top20_accuracy", "top50_accuracy", "top100_accuracy",
         "mean_probability", "recovered_top5", "recovered_logprob", "recovered_logit_difference"

@@ -109,6 +109,22 @@ def test_a_model_of_fewer_layers_has_its_own_columns(make_summaries, render, stu
     assert ticks == [[*range(6)], [*range(4)]] * 3 + [[*range(6)], [0, 3]]
 
 
+@pytest.mark.parametrize("name", ["figure_layers_smollm2", "figure_components_smollm2"])
+def test_a_page_of_one_really_pretrained_model_has_its_numbers_alone(
+    whole_study, make_summaries, render, name
+):
+    own = make_summaries(["smollm2-135m"], setup="maps", n=40)
+    own.loc[own["metric"] == "recovered_logprob", "estimate"] /= 2
+    figure = render(name, pd.concat([whole_study(), own], ignore_index=True))
+    assert all(axes.get_title(loc="right") == "n = 40" for axes in figure.axes if axes.images)
+    of_own = own[(own["metric"] == "recovered_logprob") & (own["prompt"] == "headline")]
+    values = of_own.set_index(["experiment", "scheme"])["estimate"]
+    cell = ("layer_component", "O@LT[3]") if "components" in name else ("position_layer", "LT[3]")
+    column = [t.get_text() for t in figure.axes[0].get_yticklabels()].index("O") if "comp" in name else 1
+    panel = figure.axes[0] if "components" in name else figure.axes[1]
+    assert panel.images[0].get_array()[column, 3] == values[cell]
+
+
 def test_cells_with_a_small_holm_p_are_framed_and_no_others(whole_study, render):
     summaries = whole_study(holm=True)
     figure = render("figure_components", summaries)

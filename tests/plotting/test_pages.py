@@ -11,6 +11,7 @@ from pictures import bars, check_readable, intervals, texts
 from stages.check_params import check_architecture
 from stages.plotting.figures import DRAWINGS
 from stages.plotting.needs import DRAWN_FROM, drawn_figures
+from stages.plotting.results import read_real
 from stages.plotting.shown import POSITION_SCHEMES
 from stages.study.checking.setups import scheme_names
 from stages.study.faults import parsed
@@ -18,12 +19,15 @@ from stages.study.params import read_yaml
 from stages.study.schema import FigureSettings, Params
 from weightgraft.errors import UserError
 
-PARAMS = read_yaml(Path(__file__).parents[2] / "params.yaml")
+ROOT = Path(__file__).parents[2]
+PARAMS = read_yaml(ROOT / "params.yaml")
 FIGURES = PARAMS["render_figures"]["figures"]
+OF_ONE = [name for name, figure in FIGURES.items() if figure.get("model")]  # really pretrained models
+OF_STUDY = [name for name in FIGURES if name not in OF_ONE]
 
 
 @pytest.mark.parametrize("columns", [1, 4])
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", OF_STUDY)
 def test_every_text_can_be_read_and_every_panel_says_its_n(whole_study, study, render, name, columns):
     study["models"] = (
         [study["models"][0], *study["models"][1:][-columns + 1 :]] if columns > 1 else study["models"][:1]
@@ -36,6 +40,15 @@ def test_every_text_can_be_read_and_every_panel_says_its_n(whole_study, study, r
         assert all("n = " in axes.get_title(loc="right") or "n = 120" in texts_of(axes) for axes in panels)
 
 
+@pytest.mark.parametrize("name", OF_ONE)
+def test_the_maps_of_a_model_of_many_layers_can_be_read(render, name):
+    real = pd.concat(read_real(ROOT / "results/real", [FIGURES[name]["model"]]), ignore_index=True)
+    figure = render(name, real)
+    check_readable(figure)
+    layers = max(len(axes.get_xticklabels()) for axes in figure.axes if axes.get_label() != "<colorbar>")
+    assert layers == PARAMS["models"][FIGURES[name]["model"]]["architecture"]["num_hidden_layers"]
+
+
 @pytest.mark.parametrize("name", ["figure2", "figure4", "figure_answers"])
 def test_two_really_pretrained_models_beside_all_tiny_ones_can_be_read(whole_study, section, render, name):
     tiny, section["real"] = whole_study(), ["smollm2-135m", "gemma-3-270m"]
@@ -46,7 +59,7 @@ def test_two_really_pretrained_models_beside_all_tiny_ones_can_be_read(whole_stu
     assert figure.axes[1].get_title(loc="right") == "n = 40"
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", OF_STUDY)
 def test_every_page_is_drawn_where_the_finetuned_model_knows_no_more_than_its_base(
     whole_study, study, render, name
 ):
@@ -90,7 +103,10 @@ def test_every_drawing_has_its_needs_declared():
 
 
 def test_only_figures_whose_setups_the_study_has_are_drawn(study):
-    assert set(drawn_figures(FIGURES, study)) == set(FIGURES)
+    assert drawn_figures(FIGURES, study) == OF_STUDY and OF_ONE
+    real = {(FIGURES[name]["model"], "maps") for name in OF_ONE}
+    assert set(drawn_figures(FIGURES, study, real)) == set(FIGURES)
+    assert not set(drawn_figures(FIGURES, study, {(model, "fmra") for model, _ in real})) & {*OF_ONE}
     study["setups"] = ["hybrid"]
     study["recipes"] = ["fmra", "gentle"]
     names = set(drawn_figures(FIGURES, study))

@@ -109,7 +109,8 @@ def test_all_figures_are_drawn_and_are_the_same_bytes_in_two_runs(run_stage, sec
     }
     first = run_stage("a", **everything)
     names = {file.stem for file in first.iterdir()}
-    assert names == set(section["figures"]) and len([*first.iterdir()]) == 2 * len(names)
+    of_one = {name for name, figure in section["figures"].items() if figure.get("model")}  # not run here
+    assert names == set(section["figures"]) - of_one and len([*first.iterdir()]) == 2 * len(names)
     # A second time one of each kind of page: bars, lying bars, dots, pages of several, both maps.
     again = (
         "figure1",

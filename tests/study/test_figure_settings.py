@@ -69,6 +69,8 @@ def test_the_committed_figures_can_be_drawn():
             "top1_accuracy",
             ["figure_layers.metric", "top1_accuracy", "recovered_logprob"],
         ),
+        ("figures.figure2.model", "smollm2-135m", ["figure2.model", "component_map and position_map"]),
+        ("figures.figure_layers.model", "tiny-gpt2", ["figure_layers.model", "source", "'tiny-gpt2'"]),
         ("figures.figure_controls.setup", ["fmra"], ["figure_controls.setup", "'pretraining'"]),
         ("figures.figure2.recipe", "fmra", ["unknown key", "figure2.recipe", "setup"]),
         ("colours", {"FE+TL": "#123456"}, ["render_figures.colours", "FE+TL", "'TL'", "LT"]),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.facts.sheets import text_of
-from stages.plotting.needs import DRAWN_FROM, VARIANTS, WITHOUT_METRIC, drawn_figures, setups_of
+from stages.plotting.needs import DRAWN_FROM, MAPS, VARIANTS, WITHOUT_METRIC, drawn_figures, setups_of
 from stages.study.faults import choices
 from stages.study.schema import FigureSettings, Params
 from weightgraft.engine.schemes import parse_scheme
@@ -58,6 +58,13 @@ def check_figure(key: str, figure: FigureSettings, params: Params) -> None:
         raise UserError(f"missing key '{key}.metric': draws {draws} shows one")
     if metric is not None and draws in WITHOUT_METRIC:
         raise UserError(f"{key}.metric is {metric!r}: draws {draws} takes none")
+    if figure.model is not None:
+        if draws not in MAPS:
+            raise UserError(
+                f"{key}.model is {figure.model!r}: only pages of one model take it, draws {' and '.join(MAPS)}"
+            )
+        sourced = [name for name, model in params.models.items() if model.source]
+        _check_declared(f"{key}.model, a model with a source", [figure.model], sourced)
     if draws == "setups" and not 2 <= len(setups) <= VARIANTS:
         raise UserError(f"{key}.setup is {setups}: draws setups sets 2 to {VARIANTS} of them side by side")
     needed = DRAWN_FROM[draws]
