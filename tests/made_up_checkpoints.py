@@ -110,3 +110,16 @@ def write_neighbour(folder: Path, other: Path, noise: float, dtype: str) -> None
     write_weights(other, model)
     model.config.save_pretrained(other)
     tokenizer.save_pretrained(other)
+
+
+def architectures(
+    params: Mapping[str, Any], names: Sequence[str], layers: int | None, small: bool
+) -> dict[str, dict]:
+    """What params.yaml says of the models, but for the number of layers (None: all) and, if small, the width."""
+    made = {}
+    for name in names:
+        model = params["models"][name]
+        cut = {LAYERS.get(model["family"], "num_hidden_layers"): layers} if layers else {}
+        architecture = {**model["architecture"], **cut}
+        made[name] = shrunk(architecture) if small else architecture
+    return made

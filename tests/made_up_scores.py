@@ -3,7 +3,12 @@
 import numpy as np
 import pandas as pd
 
-from stages.analysis.claims import Claims
+from stages.analysis.claims import Claims, Part
+from stages.analysis.comparisons import cells_of, interval_of
+from stages.analysis.verdicts import judge
+
+BOOTSTRAP = {"resamples": 400, "seed": 3}
+FE_LEAST = {"scheme": "FE", "rule": "at_least", "threshold": 0.5}
 
 
 def table_of(
@@ -55,3 +60,19 @@ def claims_of(*parts: dict, **more: object) -> Claims:
         "parts": [defaults | part for part in parts],
     }
     return Claims.model_validate({"published": {}, "claims": [claim], **more})
+
+
+def noisy(mean: float, seed: int, facts: int = 50, spread: float = 0.2) -> np.ndarray:
+    """Shares around a mean, never exactly alike."""
+    values = np.random.default_rng(seed).normal(0, spread, facts)
+    return mean + values - values.mean()
+
+
+def judged(*parts: dict, tables: dict[str, pd.DataFrame], family: str = "gpt2") -> pd.DataFrame:
+    found = judge(claims_of(*parts), tables, family=family, published={}, counterpart=None, **BOOTSTRAP)
+    return found.set_index("prompt")
+
+
+def interval(part: dict, tables: dict[str, pd.DataFrame], metric: str = "recovered_logprob") -> tuple:
+    parsed: Part = claims_of(part).claims[0].parts[0]
+    return interval_of(parsed, "headline", metric, cells_of(tables), **BOOTSTRAP)

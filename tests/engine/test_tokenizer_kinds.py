@@ -1,7 +1,6 @@
 """Spans and targets on tokenizers of all kinds, against the bytes of each token, which no offset has a part in."""
 
-# ruff: noqa: RUF001
-# The letters that ruff takes for slips are those of the names.
+# ruff: noqa: RUF001 -- the letters that ruff takes for slips are those of the names
 
 import unicodedata
 from itertools import pairwise
@@ -205,8 +204,8 @@ def test_a_name_is_one_token_or_ten(kind):
 def held(kind: str, large: bool, text: str, span: str) -> str:
     """What the tokens of a span hold."""
     tokenizer = made_up_tokenizer(kind, large)
-    start = text.index(span)
-    prompt = encode_prompt(tokenizer, text, " Bob", {"X": [(start, start + len(span))]})
+    start, end = text.index(span), text.index(span) + len(span)
+    prompt = encode_prompt(tokenizer, text, " Bob", {"X": [(start, end)]})
     pieces = token_bytes(kind, tokenizer, list(prompt.tokens))
     return b"".join(pieces[i] for i in prompt.positions["X"]).decode()
 
@@ -246,7 +245,6 @@ def test_a_token_that_two_sets_would_share_is_refused():
         ("gemma", True, "See दीपिका now", "दीपिक", " दीपिका"),  # the vowel sign is part of the word
         ("unigram_always", False, "See -№ now", "-", "-№"),  # - and N of No are unknown, o is known
     ],
-    ids=["mark", "ligature"],
 )
 def test_a_span_that_ends_inside_a_token_is_refused_in_any_script(kind, large, text, span, token):
     start = text.index(span)

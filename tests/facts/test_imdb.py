@@ -1,120 +1,18 @@
 """Claims about the films table: what is read of IMDb's tables, what is chosen, and how bad input ends."""
 
-import functools
 import gzip
-import hashlib
 import json
 import sys
-import threading
 import tracemalloc
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 
 import pytest
+from made_up_imdb import WANTED, run, sha256
 
 from stages.facts.films import Film, read_films, write_films
 from stages.facts.imdb import TABLES, genre_of, read_credits, read_table
 from stages.fetch_films import films_of, main
-from stages.study.faults import parsed
-from stages.study.schema import FetchFilms
 from weightgraft.errors import UserError
-
-HEADERS = {
-    "title_ratings": ["tconst", "averageRating", "numVotes"],
-    "title_basics": [
-        "tconst", "titleType", "primaryTitle", "originalTitle", "isAdult", "startYear", "endYear", "runtimeMinutes", "genres",
-    ],
-    "title_principals": ["tconst", "ordering", "nconst", "category", "job", "characters"],
-    "name_basics": ["nconst", "primaryName", "birthYear", "deathYear", "primaryProfession", "knownForTitles"],
-}  # fmt: skip
-WANTED = {"films": 2, "min_votes": 100, "final_marks": False}
-
-
-class Imdb:
-    """IMDb's four tables as lists of rows, to which a test adds films."""
-
-    def __init__(self):
-        self.rows = {name: [] for name in TABLES}
-        self.people = {}
-
-    def person(self, name):
-        """The id of a person; a name with # has an id of its own and is written without."""
-        if name not in self.people:
-            self.people[name] = f"nm{len(self.people):07}"
-            self.rows["name_basics"].append(
-                [self.people[name], name.split("#")[0], r"\N", r"\N", "actor", r"\N"]
-            )
-        return self.people[name]
-
-    def add(
-        self, tconst, title, votes, cast, director="Dora Direct", kind="movie", adult="0", year="1999",
-        genres="Action,Drama", characters=r'["Neo"]',
-    ):  # fmt: skip
-        """A film. cast: names, or (name, category), in IMDb's order."""
-        self.rows["title_ratings"].append([tconst, "7.5", str(votes)])
-        self.rows["title_basics"].append([tconst, kind, title, title, adult, year, r"\N", "100", genres])
-        credits = [(one, "actor") if isinstance(one, str) else one for one in cast]
-        if director:
-            credits.append((director, "director"))
-        for ordering, (name, category) in enumerate(credits, 1):
-            row = [tconst, str(ordering), self.person(name), category, r"\N", characters]
-            self.rows["title_principals"].append(row)
-
-    def write(self, folder, zipped=True):
-        """The tables as files; the order of their rows must not matter, so it is turned round."""
-        paths = {}
-        for name, rows in self.rows.items():
-            lines = ["\t".join(row) + "\n" for row in [HEADERS[name], *rows[::-1]]]
-            data = "".join(lines).encode()
-            paths[name] = folder / f"{name}.tsv{'.gz' if zipped else ''}"
-            paths[name].write_bytes(gzip.compress(data) if zipped else data)
-        return paths
-
-
-@pytest.fixture
-def imdb():
-    tables = Imdb()
-    tables.add("tt1", "Alpha", 900, ["Ann One", ("Bea Two", "actress"), "Cid Three"])
-    tables.add("tt2", "Beta's Île", 800, ["Zoë O'Neil", "Jr. Sammy Fox"], director="Édith Rôle", genres=r"\N")
-    tables.add("tt3", "Gamma", 700, ["Gil Six", "Hal Seven"], characters=r"\N")
-    return tables
-
-
-def settings_file(folder, sources, **changes):
-    hashes = changes.pop("hashes", {})
-    tables = {name: {"source": str(source), "sha256": hashes.get(name)} for name, source in sources.items()}
-    settings = WANTED | {"source": "imdb", "timeout": 5.0, "tables": tables} | changes
-    parsed(FetchFilms, settings, ("fetch_films",))  # what the tests hand over is valid
-    path = folder / "settings.json"
-    path.write_text(json.dumps({"world": "real", "fetch_films": settings}))
-    return path
-
-
-def run(monkeypatch, folder, sources, **changes):
-    """The stage as a command; returns the films it wrote."""
-    settings = settings_file(folder, sources, **changes)
-    out = folder / "real/films.csv"
-    arguments = ["--settings", settings, "--downloads", folder / "downloads", "--out", out]
-    monkeypatch.setattr(sys, "argv", ["fetch_films", *map(str, arguments)])
-    main()
-    return read_films(out)
-
-
-@pytest.fixture
-def server(tmp_path):
-    """A server of this machine over the folder `served`; yields its address."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
-        thread.join()
-
-
-def sha256(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("zipped", [True, False])

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from made_up_checkpoints import LAYERS, config_of, shrunk, write_checkpoint, write_neighbour
+from made_up_checkpoints import architectures, config_of, write_checkpoint, write_neighbour
 from transformers import AutoTokenizer
 from watching import GB, OverMemory, Watched, table_of, watch
 
@@ -46,19 +46,6 @@ DEEP = "gpt2-xl"  # of --full-depth
 NOISE = 0.02  # of the second model of --full-depth, as a share of the spread of each weight tensor
 CHECKPOINT = 12  # bytes a parameter of a training checkpoint: weights and AdamW's moments in float32
 FEWEST = 6  # facts
-
-
-def architectures(
-    params: Mapping[str, Any], names: Sequence[str], layers: int | None, small: bool
-) -> dict[str, dict]:
-    """What params.yaml says of the models, but for the number of layers (None: all) and, if small, the width."""
-    made = {}
-    for name in names:
-        model = params["models"][name]
-        cut = {LAYERS.get(model["family"], "num_hidden_layers"): layers} if layers else {}
-        architecture = {**model["architecture"], **cut}
-        made[name] = shrunk(architecture) if small else architecture
-    return made
 
 
 def rehearsed(

@@ -8,10 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from made_up_checkpoints import write_neighbour
+from made_up_checkpoints import architectures, write_neighbour
 from rehearsal import (
     MODELS,
-    architectures,
     arguments,
     disk_needed,
     missing,

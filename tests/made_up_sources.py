@@ -1,0 +1,18 @@
+"""Models with a source, as params.yaml has them."""
+
+from copy import deepcopy
+from pathlib import Path
+
+from stages.study.params import read_yaml
+from stages.study.schema import Launch, Model
+
+PARAMS = read_yaml(Path("params.yaml"))
+DATA = Path("data")
+HERE = Launch(train="python", graft="python")
+SHAPE = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
+
+
+def model_of(source: str, **more) -> Model:
+    entry = {**deepcopy(PARAMS["models"]["llama-3_2-1b"]), "architecture": {}}
+    entry["source"] = {"model": str(source), "early": "untrained"} | more
+    return Model.model_validate(entry)
