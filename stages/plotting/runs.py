@@ -10,8 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from stages.analysis.over_runs import PATHWAYS, mean_over_runs
+from stages.analysis.replication import LEAST_RUNS
 from stages.plotting.layout import AXIS_LABELS, grid, head_columns, legend, reference_entry, value_axis
 from stages.plotting.needs import QUESTIONS
+from stages.plotting.results import KNOWN
 from stages.plotting.style import bar_look
 
 METRIC = "recovered_logprob"
@@ -42,6 +44,14 @@ def over_runs(rows: pd.DataFrame) -> pd.DataFrame:
             )
             found.append((point, *ends))
     return pd.DataFrame(found, columns=["point", "estimate", "low", "high"])
+
+
+def known_runs(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of each point the runs whose SFT knows the facts, if there are enough of them: a share of a gain that is hardly one says
+    nothing. rows: of one model and prompt."""
+    sft = rows[(rows["scheme"] == "SFT") & (rows["metric"] == "top5_accuracy") & (rows["estimate"] >= KNOWN)]
+    enough = sft[sft.groupby("point")["seed"].transform("nunique") >= LEAST_RUNS]
+    return rows.merge(enough[["seed", "point"]], on=["seed", "point"])
 
 
 def look_of(scheme: str, colours: Mapping[str, str]) -> dict[str, Any]:
@@ -79,6 +89,7 @@ def points_figure(study: str, table: pd.DataFrame, colours: Mapping[str, str]) -
         for axes, model in zip(line, models, strict=True):
             rows = table[(table["model"] == model) & (table["prompt"] == prompt)]
             _line(axes, rows[(rows["scheme"] == "SFT")], 0, knows, study)
+            rows = known_runs(rows) if study == "texts" else rows
             for order, scheme in enumerate(SERIES[study]):
                 chosen = rows[(rows["scheme"] == scheme) & (rows["metric"] == METRIC)]
                 _line(axes, chosen, 0.05 * (order - 1), look_of(scheme, colours), study)
@@ -87,9 +98,8 @@ def points_figure(study: str, table: pd.DataFrame, colours: Mapping[str, str]) -
             axes.yaxis.grid(True)
             if study == "texts":
                 axes.set_xscale("log", base=2)
-                axes.set_xticks(
-                    sorted(rows["point"].unique()), [f"{point:g}" for point in sorted(rows["point"].unique())]
-                )
+                points = sorted(table["point"].unique())
+                axes.set_xticks(points, [f"{point:g}" for point in points])
                 axes.minorticks_off()
         line[0].set_ylabel(f"{prompt} (n = {int(table['n'].min())})\n{AXIS_LABELS[METRIC]}")
     for axes in panels[-1]:
@@ -101,6 +111,11 @@ def points_figure(study: str, table: pd.DataFrame, colours: Mapping[str, str]) -
     many = str(least) if least == most else f"{least} to {most}"
     words = f"mean and 95 % interval over {many} runs" if most > 1 else "95 % interval over facts (one run)"
     entries.append(Line2D([], [], color="black", marker="|", linestyle="none", markersize=8, label=words))
+    if study == "texts":
+        words = (
+            f"pathways: where at least {LEAST_RUNS} runs know\nthe facts (SFT's at least {KNOWN}), over these"
+        )
+        entries.append(Line2D([], [], linestyle="none", label=words))
     legend(figure, len(models), entries)
     return figure
 

@@ -25,7 +25,8 @@ CAPTIONS = {
     ),
     "texts": (
         "How many sentences tell a fact: SFT's top-5 accuracy, and what the pathways recover of the log-probability, after as many "
-        "updates on 1 to 12 forms a direction; the form of the prompt qa is never among them."
+        "updates on 1 to 12 forms a direction; the form of the prompt qa is never among them. Where SFT does not know "
+        "the facts, no pathway is drawn."
     ),
     "articles": (
         "Facts read in articles without a template, beside short texts of as many tokens and updates: SFT's top-5 accuracy, and "

@@ -1,5 +1,6 @@
 """Claims about make beyond: its study is valid, its runs are what params.yaml says, each recipe is told under its own name."""
 
+import itertools
 from itertools import pairwise
 from pathlib import Path
 
@@ -182,6 +183,21 @@ def test_a_run_of_some_models_leaves_the_results_of_the_others(tmp_path):
     table = beyond.with_others(of("b", 3.0), tmp_path / "t.csv", ["c", "b", "a"])
     assert table.to_numpy().tolist() == [["c", 2.0], ["b", 3.0]]
     assert beyond.with_others(of("b", 3.0), tmp_path / "none.csv", ["b"])["estimate"].tolist() == [3.0]
+
+
+def test_texts_shows_pathways_only_where_three_runs_know_the_facts():
+    rows = []
+    for seed, point in itertools.product((1, 2, 3, 4), (1, 4, 8)):
+        knows = {1: 0.3, 4: 0.95 if seed < 3 else 0.5, 8: 0.95 if seed < 4 else 0.5}[point]
+        for scheme in ("SFT", *SERIES["texts"]):
+            metric, value = ("top5_accuracy", knows) if scheme == "SFT" else ("recovered_logprob", seed / 10)
+            row = ("tiny-gpt2", seed, point, "headline", scheme, metric, 9, value, value - 0.1, value + 0.1)
+            rows.append(dict(zip(COLUMNS, row, strict=True)))
+    axes = points_figure("texts", pd.DataFrame(rows), COLOURS).axes[0]
+    (sft,) = [line for line in axes.lines if line.get_linestyle() == "--"]
+    assert [*sft.get_xdata()] == [1, 4, 8]
+    (fe,) = [line for line in axes.lines if line.get_marker() == "o" and line.get_linestyle() == "-"]
+    assert fe.get_xdata() == pytest.approx([8 * 0.95]) and fe.get_ydata() == pytest.approx([0.2])
 
 
 def test_a_line_is_the_mean_over_runs_in_the_order_of_the_points_and_a_page_says_the_verdicts(tmp_path: Path):
