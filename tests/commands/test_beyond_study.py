@@ -79,7 +79,7 @@ def test_no_run_has_the_seed_of_the_pilots_and_claims_get_the_runs_they_ask_for(
             "beyond.articles.recipe is 'lora'; it must be that of frozen_tables.beside",
         ),
         ("articles.seeds", [2, 2], "beyond.articles.seeds is [2, 2]: one is there twice"),
-        ("articles.positions", 100, "beyond.articles.positions is 100; tiny-gpt2 has 128 already"),
+        ("articles.positions", 100, "is 100; models.tiny-gpt2.architecture.n_positions is 128 already"),
         ("articles.positons", 256, "unknown key 'beyond.articles.positons'; did you mean 'positions'"),
         ("articles.epochs", 0, "beyond.articles.epochs"),
     ],

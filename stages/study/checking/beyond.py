@@ -49,12 +49,12 @@ def check_beyond(params: Params) -> None:
         if len({*numbers}) < len(numbers):
             raise UserError(f"beyond.{key} is {numbers}: one is there twice")
     for name in articles.models:
-        for own in map(params.models[name].architecture.get, PLACES):
-            if (
-                isinstance(own, int) and articles.positions < own
-            ):  # what else it may be is told by its own check
+        for place in PLACES:
+            own = params.models[name].architecture.get(place)
+            # What else it may be is told by its own check.
+            if isinstance(own, int) and articles.positions < own:
                 raise UserError(
-                    f"beyond.articles.positions is {articles.positions}; {name} has {own} already"
+                    f"beyond.articles.positions is {articles.positions}; models.{name}.architecture.{place} is {own} already"
                 )
 
 
