@@ -6,18 +6,17 @@ inspection/test_inspect_errors.py.
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from made_up_sources import write_llama
 from safetensors.torch import load_file, save_file
-from tiny_models import tiny_model
 
 from stages import pretrain
-from stages.modeling.models import save_model
-from stages.modeling.tokens import train_tokenizer
 from stages.study.checking.sources import check_source
 from stages.study.params import read_yaml
 from stages.study.schema import Launch, Model
@@ -34,21 +33,13 @@ LENGTH = 8  # bytes that hold the length of a header
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
-    """A random llama in the hub's layout."""
-    folder = tmp_path_factory.mktemp("hub") / "llama"
-    tokenizer = train_tokenizer(["Ann stars with Bob."] * 4, 300, bos=True)
-    save_model(tiny_model("llama", seed=0, vocab_size=len(tokenizer)), tokenizer, folder)
-    return folder
+    return write_llama(tmp_path_factory.mktemp("hub") / "llama")
 
 
 @pytest.fixture
 def folder(whole, tmp_path) -> Path:
     """A copy to damage."""
-    copy = tmp_path / "llama"
-    copy.mkdir()
-    for file in whole.iterdir():
-        (copy / file.name).write_bytes(file.read_bytes())
-    return copy
+    return shutil.copytree(whole, tmp_path / "llama")
 
 
 def contents(folder: Path) -> dict[Path, bytes]:

@@ -164,6 +164,14 @@ def test_holms_correction_is_told_where_it_was_made(summaries):
     assert "Holm" not in sentences(figure, summaries, STUDY)[0]
 
 
+def test_a_page_of_one_model_names_it_and_counts_its_cells_alone(summaries):
+    figure = FIGURES["figure_components_map"] | {"model": "tiny-llama"}
+    assert ", in tiny-llama, a really pretrained model" in caption(figure)
+    tested = summaries.assign(p_holm=np.where(summaries["scheme"] == "O@LT[3]", 0.01, 0.5))
+    said = sentences(figure, tested, STUDY | {"models": ["tiny-llama"]})[0]
+    assert re.search(r"; 1 of \d+ differ from PRE", said) and "tiny-gpt2" not in said
+
+
 def test_the_cell_named_of_a_map_is_its_largest(summaries):
     cells = summaries[(summaries["setup"] == "maps") & (summaries["experiment"] == "heads")]
     cells = cells[(cells["prompt"] == "headline") & (cells["metric"] == "recovered_logprob")]
