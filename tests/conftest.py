@@ -2,11 +2,13 @@
 
 import os
 import runpy
+import tempfile
 from pathlib import Path
 
 import pytest
 import torch
-from jaxtyping import install_import_hook
+from jaxtyping import config, install_import_hook
+from warm import warm_commands
 
 ROOT = Path(__file__).parents[1]
 # Where signatures tell shapes, what runs is held against them. Not everywhere: mypy knows the other types, and to look at every
@@ -18,6 +20,14 @@ SHAPED = [
     if "from jaxtyping" in path.read_text(encoding="utf-8")
 ]
 install_import_hook(SHAPED, "typed.checked")
+# Every family passes through all of it there; elsewhere to check would be a tenth of the time, and find nothing new.
+CHECKED = ("engine", "evaluation")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    config.update("jaxtyping_disable", item.path.parent.name not in CHECKED)
+
 
 GUARD = Path(__file__).parent / "guarded"
 # For this process, and for every one that the tests start. A test that reaches for another machine, or asks for its address, fails.
@@ -32,6 +42,13 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def warm_python():
+    """A `python` whose starts of stages cost little, a `dvc` beside it: as sys.executable, they are what a run in a copy finds."""
+    with tempfile.TemporaryDirectory() as folder, warm_commands(Path(folder)) as commands:
+        yield commands / "python"
 
 
 LONGEST = ("test_pipeline.py",)

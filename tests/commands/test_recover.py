@@ -4,6 +4,7 @@ import fcntl
 import json
 import random
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,9 @@ def dvc(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
 
 
 @pytest.fixture
-def project(tmp_path) -> Path:
+def project(tmp_path, warm_python, monkeypatch) -> Path:
     """A finished pipeline of two stages."""
+    monkeypatch.setattr(sys, "executable", str(warm_python))
     for arguments in (("init", "--no-scm", "-q"), ("config", "core.analytics", "false")):
         assert dvc(tmp_path, *arguments).returncode == 0
     (tmp_path / "dvc.yaml").write_text(TWO)

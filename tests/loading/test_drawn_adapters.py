@@ -120,7 +120,7 @@ DAMAGES: tuple[Change, ...] = (
 )  # fmt: skip
 
 
-@search(220)
+@search(160)
 @given(kind=st.sampled_from(KINDS), damage=st.sampled_from(DAMAGES), rng=DRAWS)
 def test_an_adapter_whose_file_is_not_what_its_config_asks_for_is_refused(
     folder, tmp_path_factory, kind, damage, rng
@@ -195,7 +195,7 @@ def reordered(weights: Weights, rng: random.Random) -> Weights:
     return {name: weights[name] for name in rng.sample(sorted(weights), len(weights))}
 
 
-@search(120)
+@search(90)
 @given(
     kind=st.sampled_from(KINDS),
     right=st.sampled_from(RIGHT),

@@ -55,7 +55,7 @@ def stale(copy: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
-    """The whole pipeline, run once at smoke size."""
+    """The whole pipeline, run once at smoke size, every process from scratch."""
     copy = tmp_path_factory.mktemp("smoke") / "study"
     default = committed_bytes()
     make_copy(ROOT, copy, SMOKE, cache=Path("../cache"))
@@ -73,8 +73,9 @@ def finished(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def study(finished: Path, tmp_path: Path) -> Path:
+def study(finished: Path, tmp_path: Path, warm_python: Path, monkeypatch) -> Path:
     """A copy of the finished run, for one change."""
+    monkeypatch.setattr(sys, "executable", str(warm_python))
     shutil.copytree(finished.parent, tmp_path / "smoke", symlinks=True)
     return tmp_path / "smoke" / finished.name
 
@@ -220,7 +221,7 @@ def test_bad_params_stop_the_run_before_any_work_and_nothing_is_lost(study, key,
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Path:
+def whole(tmp_path_factory, warm_python) -> Path:
     """One item, at least, of everything, by make repro, behind the stand-in for srun, which leaves what it was asked in `asked`."""
     folder = tmp_path_factory.mktemp("whole")
     copy, srun = folder / "study", folder / "srun"
@@ -229,7 +230,7 @@ def whole(tmp_path_factory) -> Path:
     srun.chmod(0o755)
     (copy / ".venv").mkdir()
     (copy / ".venv/ready").touch()  # the environment is the one that runs the tests
-    path = f"{folder}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    path = f"{folder}:{warm_python.parent}:{os.environ['PATH']}"
     done = subprocess.run(
         ["make", "repro"],
         cwd=copy,

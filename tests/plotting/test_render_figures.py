@@ -79,9 +79,15 @@ def draw_in(tmp_path, whole_study, published, study, section):
     return drawn
 
 
-def test_one_process_and_two_write_the_same_bytes(draw_in):
-    alone, beside = draw_in(1), draw_in(2)
-    assert len(alone) == 6 and alone == beside
+def test_one_process_and_two_write_the_same_bytes_and_the_others_seconds_are_told_where_a_run_asks(
+    draw_in, monkeypatch, tmp_path
+):
+    monkeypatch.setenv(ASKED, str(tmp_path / "times"))
+    alone = draw_in(1)
+    assert len(alone) == 6 and not (tmp_path / "times").exists()
+    assert draw_in(2) == alone
+    told = json.loads((tmp_path / "times").read_text())
+    assert told["stage"] == "render_figures" and told["work"] > 0
 
 
 def test_what_is_wrong_in_another_process_is_told_as_in_this_one(draw_in, section):
@@ -91,41 +97,16 @@ def test_what_is_wrong_in_another_process_is_told_as_in_this_one(draw_in, sectio
             draw_in(processes)
 
 
-def test_the_seconds_of_other_processes_are_told_where_a_run_asks(draw_in, monkeypatch, tmp_path):
-    monkeypatch.setenv(ASKED, str(tmp_path / "times"))
-    draw_in(1)
-    assert not (tmp_path / "times").exists()
-    draw_in(2)
-    told = json.loads((tmp_path / "times").read_text())
-    assert told["stage"] == "render_figures" and told["work"] > 0
-
-
-def test_all_figures_are_drawn_and_are_the_same_bytes_in_two_runs(run_stage, section):
-    everything = {
-        "recipes": RECIPES,
-        "setups": SETUPS,
-        "own": ("own",),
-        "new": ("tiny-gpt2-new",),
-    }
-    first = run_stage("a", **everything)
-    names = {file.stem for file in first.iterdir()}
-    of_one = {name for name, figure in section["figures"].items() if figure.get("model")}  # not run here
-    assert names == set(section["figures"]) - of_one and len([*first.iterdir()]) == 2 * len(names)
-    # A second time one of each kind of page: bars, lying bars, dots, pages of several, both maps.
-    again = (
-        "figure1",
-        "figure2",
-        "figure_title",
-        "figure_metrics",
-        "figure_controls",
-        "figure_components",
-        "figure_layers",
-    )
-    section["figures"] = {name: section["figures"][name] for name in again}
-    second = [*run_stage("b", **everything).iterdir()]
-    assert len(second) == 2 * len(again)
-    for file in second:
-        assert file.read_bytes() == (first / file.name).read_bytes(), file.name
+def test_two_runs_of_a_whole_study_write_the_same_bytes(run_stage, section):
+    """One of each kind of page: bars, lying bars, dots, pages of several, both maps. test_pages.py draws every figure."""
+    kinds = ("figure1", "figure2", "figure_title", "figure_metrics", "figure_controls", "figure_components")
+    section["figures"] = {name: section["figures"][name] for name in (*kinds, "figure_layers")}
+    everything = {"recipes": RECIPES, "setups": SETUPS, "own": ("own",), "new": ("tiny-gpt2-new",)}
+    first, second = (run_stage(name, **everything) for name in "ab")
+    assert {file.stem for file in first.iterdir()} == {*section["figures"]}
+    assert len([*first.iterdir()]) == 2 * len(section["figures"])
+    for file in first.iterdir():
+        assert file.read_bytes() == (second / file.name).read_bytes(), file.name
 
 
 def only(section, name):
