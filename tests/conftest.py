@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from jaxtyping import config, install_import_hook
+from jaxtyping import install_import_hook
 from warm import warm_commands
 
 ROOT = Path(__file__).parents[1]
@@ -20,14 +20,6 @@ SHAPED = [
     if "from jaxtyping" in path.read_text(encoding="utf-8")
 ]
 install_import_hook(SHAPED, "typed.checked")
-# Every family passes through all of it there; elsewhere to check would be a tenth of the time, and find nothing new.
-CHECKED = ("engine", "evaluation")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item):
-    config.update("jaxtyping_disable", item.path.parent.name not in CHECKED)
-
 
 GUARD = Path(__file__).parent / "guarded"
 # For this process, and for every one that the tests start. A test that reaches for another machine, or asks for its address, fails.

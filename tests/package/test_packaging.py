@@ -9,7 +9,7 @@ import site
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import requires
+from importlib.metadata import requires, version
 from pathlib import Path
 
 import pytest
@@ -68,6 +68,10 @@ def test_every_pin_is_in_the_lock():
         *(pin for extra in ("study", "gguf", "explore", "notebook", "test") for pin in extras[extra]),
     ]
     assert {pin.lower() for pin in installed} <= lock
+
+
+def test_make_has_installed_with_the_pip_of_the_lock():
+    assert f"pip=={version('pip')}" in (ROOT / "requirements.lock").read_text().splitlines()
 
 
 def test_who_imports_the_old_name_is_told_the_new_one():

@@ -29,11 +29,11 @@ def test_it_runs_the_callers_code_where_and_as_the_caller_would(warm_python, tmp
     (tmp_path / "stages").mkdir()
     (tmp_path / "stages/__init__.py").touch()
     (tmp_path / "stages/told.py").write_text(TELLS.format(end=end))
-    warm, cold = (
+    forked, cold = (
         ended(python, tmp_path, "stages.told", "a", "b c") for python in (warm_python, sys.executable)
     )
-    assert warm[:2] == cold[:2] == (status, f"{tmp_path} by the caller ['a', 'b c'] __main__\n")
-    assert warm[2].splitlines()[0] == "wrong" and warm[2].splitlines()[-1] == cold[2].splitlines()[-1]
+    assert forked[:2] == cold[:2] == (status, f"{tmp_path} by the caller ['a', 'b c'] __main__\n")
+    assert forked[2].splitlines()[0] == "wrong" and forked[2].splitlines()[-1] == cold[2].splitlines()[-1]
 
 
 def test_a_stage_says_what_it_says_from_scratch(warm_python):
