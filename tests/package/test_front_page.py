@@ -85,19 +85,22 @@ SAID = [
     ("C1", KNOWN, "holds"),  # two places are enough
     ("C2", KNOWN, "holds"),
     ("C4", KNOWN, "holds"),  # both together do more than each alone
-    ("C3", ["tiny-gpt2", "tiny-llama"], "undecided"),
-    ("C3", ["tiny-pythia", "tiny-gemma"], "holds"),
-    ("C5", ["tiny-gpt2", "tiny-llama", "tiny-gemma"], "undecided"),  # over runs
+    ("C3", ["tiny-llama", "tiny-gemma"], "undecided"),
+    ("C3", ["tiny-gpt2", "tiny-pythia"], "holds"),
+    ("C5", ["tiny-gemma"], "holds"),  # the last token is the stronger place
+    ("C5", ["tiny-gpt2"], "fails"),  # it says: the name
+    ("C5", ["tiny-llama"], "undecided"),
     ("C5", ["tiny-pythia"], "not shown"),  # that neither is the stronger one
     ("C7", [*KNOWN, "smollm2-135m"], "holds"),  # O and FFN do what ATTN, O and FFN do
     ("C9", ["smollm2-135m"], "holds"),
     *[(claim, ["gemma-3-270m"], "fails") for claim in ("C7", "C9", "N1", "N2")],
     ("N1", ["smollm2-135m"], "fails"),
-    ("N2", ["smollm2-135m", "tiny-gpt2"], "undecided"),
-    *[("N2", [model], "holds") for model in ("tiny-pythia", "tiny-llama", "tiny-gemma")],
+    ("N2", ["smollm2-135m"], "undecided"),
+    ("N2", ["tiny-gpt2", "tiny-pythia", "tiny-llama", "tiny-gemma"], "holds"),
     ("W1", ["tiny-gpt2", "tiny-pythia", "tiny-gemma"], "holds"),
     ("W1", ["tiny-llama", "smollm2-135m"], "undecided"),
-    ("K3", ["tiny-gpt2", "tiny-llama"], "undecided"),
+    ("K3", ["tiny-gpt2"], "fails"),
+    ("K3", ["tiny-llama"], "undecided"),
     ("K18", ["smollm2-135m", "gemma-3-270m"], "holds"),
     ("K19", ["smollm2-135m", "gemma-3-270m"], "fails"),
     ("C14", KNOWN, "undecided"),  # cannot be judged
