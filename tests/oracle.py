@@ -181,6 +181,11 @@ class Oracle:
             if module_name.endswith(("q_norm", "k_norm")) and weight is not None:
                 module.weight = nn.Parameter(torch.zeros(weight.shape))
         self.targets = dict(self.scratch.named_parameters(remove_duplicate=False))
+        self.pieces = [
+            (name, *piece)
+            for name, target in self.targets.items()
+            for piece in pieces_of(name, target, self.config)
+        ]
         self.in_place: list[Graft] | None = None
         self.stock = self.scratch.config._attn_implementation
         self.n_layers = self.config.num_hidden_layers
@@ -230,13 +235,12 @@ class Oracle:
         if grafts == self.in_place:  # what the token before it had
             return
         self.in_place = grafts
-        for name, target in self.targets.items():
-            for component, layer, head, index in pieces_of(name, target, self.config):
-                owner = "recipient"
-                for graft in grafts:
-                    if self._takes(graft, component, layer, head):
-                        owner = graft.donor
-                target[index] = self.sources[owner][name][index]
+        for name, component, layer, head, index in self.pieces:
+            owner = "recipient"
+            for graft in grafts:
+                if self._takes(graft, component, layer, head):
+                    owner = graft.donor
+            self.targets[name][index] = self.sources[owner][name][index]
 
     def _takes(self, graft: Graft, component: str, layer: int, head: int | None) -> bool:
         names: set[str] = set()
