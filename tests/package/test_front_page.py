@@ -117,6 +117,33 @@ def test_a_verdict_that_a_sentence_states_is_the_verdict(claim, models, verdict)
         assert all(word == verdict for word in found), model
 
 
+# docs/beyond.md, What came of it: of trainings that only make beyond makes.
+SAID_BEYOND = [
+    ("articles", "A1", ["tiny-gemma"], "holds"),
+    ("articles", "A1", ["tiny-gpt2"], "undecided"),
+    ("articles", "A2", ["tiny-gpt2", "tiny-gemma"], "undecided"),
+    ("texts", "T1", ["tiny-gpt2", "tiny-gemma"], "undecided"),
+    ("trajectory", "L1", ["tiny-pythia"], "holds"),
+    ("trajectory", "L1", ["tiny-llama"], "fails"),  # by the logit difference the name recovers more
+    ("trajectory", "L1", ["tiny-gpt2", "tiny-gemma"], "undecided"),
+]
+
+
+@pytest.mark.parametrize(("study", "claim", "models", "verdict"), SAID_BEYOND)
+def test_a_verdict_that_a_sentence_of_beyond_states_is_the_verdict(study, claim, models, verdict):
+    table = pd.read_csv(ROOT / f"results/beyond/{study}_verdicts.csv").query("prompt == 'all'")
+    found = table.set_index(["claim", "model"])["verdict"]
+    assert [found[claim, model] for model in models] == [verdict] * len(models)
+
+
+def test_c3_is_open_in_tiny_gemma_for_the_reason_that_is_told():
+    """docs/claims.md, How sure is a verdict?"""
+    parts = pd.read_csv(ROOT / "results/runs/over_runs.csv").query("claim == 'C3' and model == 'tiny-gemma'")
+    open_parts = parts[(parts["prompt"] != "all") & (parts["verdict"] == "undecided")]
+    assert set(open_parts["prompt"]) == {"long"} and set(open_parts["runs"]) == {2}
+    assert parts["runs"].max() == 8
+
+
 def test_the_papers_values_that_a_sentence_states_are_the_published_ones():
     paper = pd.read_csv(ROOT / "data/published/hybrid_grafting.csv").set_index(["model", "scheme"])["value"]
     told = [
