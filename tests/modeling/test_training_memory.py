@@ -18,7 +18,7 @@ from stages.modeling.tokens import train_tokenizer
 
 LAYERS = {"n_layer": 8, "n_head": 4, "n_positions": 128}
 TEXT = " ".join("abcdefghijklmnopqrstuvwxyz" * 4)  # 104 tokens and more
-# What a layer's backward pass needs for a moment, and torch's own buffers, are not counted; the largest difference seen: a tenth.
+# What a layer's backward pass needs for a moment, and torch's own buffers, are not counted; the largest difference seen: an eighth.
 FACTOR = 1.25
 M_MMAP_THRESHOLD = -3  # of glibc's mallopt
 

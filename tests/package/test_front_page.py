@@ -10,6 +10,7 @@ import pytest
 import yaml
 from closure import ROOT
 
+from stages.analysis.verdicts import ALL
 from stages.commands.page_real import decided
 from stages.study.params import read_yaml
 
@@ -80,7 +81,7 @@ def test_every_target_of_make_that_the_pages_name_exists():
         assert named <= {*targets}, page.name
 
 
-# What sentences of the README and of docs/claims.md say, beside their numbers. (claim, models, verdict)
+# What sentences of the README, docs/claims.md and docs/beyond.md say, beside their numbers. (claim, models, verdict)
 SAID = [
     ("C1", KNOWN, "holds"),  # two places are enough
     ("C2", KNOWN, "holds"),
@@ -105,35 +106,23 @@ SAID = [
     ("K19", ["smollm2-135m", "gemma-3-270m"], "fails"),
     ("C14", KNOWN, "undecided"),  # cannot be judged
     ("K39", ["tiny-gpt2", "tiny-pythia", "tiny-llama", "tiny-gemma"], "holds"),  # by layers only
+    ("A1", ["tiny-gemma"], "holds"),
+    ("A1", ["tiny-gpt2"], "undecided"),
+    ("A2", ["tiny-gpt2", "tiny-gemma"], "undecided"),
+    ("T1", ["tiny-gpt2", "tiny-gemma"], "undecided"),
+    ("L1", ["tiny-pythia"], "holds"),
+    ("L1", ["tiny-llama"], "fails"),  # by the logit difference the name recovers more
+    ("L1", ["tiny-gpt2", "tiny-gemma"], "undecided"),
 ]
 
 
 @pytest.mark.parametrize(("claim", "models", "verdict"), SAID)
 def test_a_verdict_that_a_sentence_states_is_the_verdict(claim, models, verdict):
-    """Else the sentence has to be written anew: README.md, What the study found; docs/claims.md, Findings."""
-    leading = pd.concat(decided(ROOT).values()).set_index(["claim", "model"])["verdict"]
-    for model in models:
-        found = leading.loc[[(claim, model)]] if (claim, model) in leading.index else []
-        assert all(word == verdict for word in found), model
-
-
-# docs/beyond.md, What came of it: of trainings that only make beyond makes.
-SAID_BEYOND = [
-    ("articles", "A1", ["tiny-gemma"], "holds"),
-    ("articles", "A1", ["tiny-gpt2"], "undecided"),
-    ("articles", "A2", ["tiny-gpt2", "tiny-gemma"], "undecided"),
-    ("texts", "T1", ["tiny-gpt2", "tiny-gemma"], "undecided"),
-    ("trajectory", "L1", ["tiny-pythia"], "holds"),
-    ("trajectory", "L1", ["tiny-llama"], "fails"),  # by the logit difference the name recovers more
-    ("trajectory", "L1", ["tiny-gpt2", "tiny-gemma"], "undecided"),
-]
-
-
-@pytest.mark.parametrize(("study", "claim", "models", "verdict"), SAID_BEYOND)
-def test_a_verdict_that_a_sentence_of_beyond_states_is_the_verdict(study, claim, models, verdict):
-    table = pd.read_csv(ROOT / f"results/beyond/{study}_verdicts.csv").query("prompt == 'all'")
-    found = table.set_index(["claim", "model"])["verdict"]
-    assert [found[claim, model] for model in models] == [verdict] * len(models)
+    """Else the sentence has to be written anew: README.md, What the study found; docs/claims.md, Findings; docs/beyond.md."""
+    of_beyond = [pd.read_csv(path) for path in (ROOT / "results/beyond").glob("*_verdicts.csv")]
+    tables = [*decided(ROOT).values(), *(table[table["prompt"] == ALL] for table in of_beyond)]
+    leading = pd.concat(tables).set_index(["claim", "model"])["verdict"]
+    assert [leading[claim, model] for model in models] == [verdict] * len(models)
 
 
 def test_c3_is_open_in_tiny_gemma_for_the_reason_that_is_told():

@@ -36,9 +36,9 @@ def committed_bytes() -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in kept}
 
 
-def repro(copy: Path, *items: str) -> set[str]:
+def repro(copy: Path, *targets: str) -> set[str]:
     """Run the copy's pipeline, or these items and what they need; the names of the stages that ran."""
-    done = dvc(copy, "repro", *items, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    done = dvc(copy, "repro", *targets, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 0, done.stdout[-3000:]
     return set(re.findall(r"Running stage '([^']+)'", done.stdout))
 
