@@ -90,12 +90,12 @@ lock:  ## requirements.lock with the newest versions that the pins allow
 	grep -ivE '^(nvidia|cuda|triton)' .lock/all | sed 's/^torch==\([0-9.]*\).*/torch==\1/' > .lock/lock
 	mv .lock/lock requirements.lock && rm -rf .lock
 
-# The pip that comes with Python may be years old and take much longer, and pip compiles on one core. Left out is what few need, nearly half of it all:
+# The pip that comes with Python may be years old and take much longer, and pip compiles on one core. Left out is what few need, more than half of it all:
 # that is compiled when it is imported. Some libraries have files that are no Python, which pip passes over too.
 $(READY): pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ": make PYTHON=python3.x" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --constraint requirements.lock pip
 	.venv/bin/python -m pip install --quiet --no-compile --constraint requirements.lock --editable '.[study,gguf,explore,notebook,test]'
-	.venv/bin/python -m compileall -qq -j 0 -x '/(tests|testing|transformers/models|faker/providers|pip)/' .venv/lib || true
+	.venv/bin/python -m compileall -qq -j 0 -x '/(tests|testing|transformers/models|torch/_inductor|sympy/physics|faker/providers|pygments/lexers|fontTools|debugpy|mypy|mypyc|setuptools|pip)/' .venv/lib || true
 	touch $@

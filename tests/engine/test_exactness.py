@@ -17,7 +17,7 @@ from weightgraft.engine.families import FAMILIES
 # Relative to the largest logit. The numbers are the same up to float32 rounding: sums are taken in another order
 # (rows of several prompts in one product, low-rank updates instead of merged ones).
 TOLERANCE = 1e-5
-CASES_PER_FAMILY = 14  # others in each of 19 families: 266 cases, each of several prompts and schemes
+CASES_PER_FAMILY = 10  # others in each of 19 families: 190 cases, each of several prompts and schemes
 
 UNLAYERED = ("embed", "final_norm", "unembed", "NORM")
 LAYERED = ("attn_norm", "mlp_norm", "FFN", "up", "down")
@@ -188,7 +188,7 @@ def test_schemes_that_part_between_layers_equal_token_by_token(family: str):
     """Every scheme grafts single layers at some tokens, so that rows split between layers, in every case."""
     grafted, _ = built(family)
     draw = random.Random(0)
-    for _ in range(6):
+    for _ in range(4):
         tokens = [draw.randrange(VOCAB) for _ in range(draw.randint(3, 8))]
         sets = {name: draw.sample(range(len(tokens)), 2) for name in ("FE", "M")}
         grafts = [

@@ -32,7 +32,7 @@ def assert_close(actual: torch.Tensor, expected: torch.Tensor) -> None:
     assert (actual - expected).abs().max() <= TOLERANCE * expected.abs().max()
 
 
-@pytest.fixture(params=FAMILY_NAMES)
+@pytest.fixture(scope="module", params=FAMILY_NAMES)
 def models(request):
     pre, sft = tiny_model(request.param, seed=0), tiny_model(request.param, seed=1)
     for prompt in PROMPTS:

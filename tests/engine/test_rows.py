@@ -10,7 +10,7 @@ from weightgraft import GraftedModel, Prompt, parse_scheme
 from weightgraft.notes import Note, gathered
 
 SEARCH = settings(
-    max_examples=8,  # a family: 19 families, 152 pairs
+    max_examples=6,  # a family: 19 families, 114 pairs
     derandomize=True,
     deadline=None,
     database=None,

@@ -120,7 +120,7 @@ DAMAGES: tuple[Change, ...] = (
 )  # fmt: skip
 
 
-@search(160)
+@search(110)
 @given(kind=st.sampled_from(KINDS), damage=st.sampled_from(DAMAGES), rng=DRAWS)
 def test_an_adapter_whose_file_is_not_what_its_config_asks_for_is_refused(
     folder, tmp_path_factory, kind, damage, rng
@@ -152,7 +152,7 @@ WRONG: tuple[dict[str, Any], ...] = (
 )  # fmt: skip
 
 
-@search(160)
+@search(110)
 @given(kind=st.sampled_from(KINDS), wrong=st.sampled_from(WRONG))
 def test_an_adapter_whose_config_does_not_go_with_its_file_is_refused(folder, tmp_path_factory, kind, wrong):
     spoilt = copied(folder / kind, tmp_path_factory.mktemp("spoilt") / kind)
@@ -195,7 +195,7 @@ def reordered(weights: Weights, rng: random.Random) -> Weights:
     return {name: weights[name] for name in rng.sample(sorted(weights), len(weights))}
 
 
-@search(90)
+@search(60)
 @given(
     kind=st.sampled_from(KINDS),
     right=st.sampled_from(RIGHT),

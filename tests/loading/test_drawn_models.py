@@ -95,7 +95,7 @@ def twice(weights: Weights, rng: random.Random) -> None:
     weights[name.partition(".")[2]] = weights[name] + 1
 
 
-@search(160)
+@search(110)
 @given(
     name=st.sampled_from(FAMILIES),
     damage=st.sampled_from([lost, renamed, renamed, cut, more, packed, scaled, twice, no_number]),
@@ -184,7 +184,7 @@ def base_number(folder: Path) -> float:
     return plain(loaded(folder))
 
 
-@search(80)
+@search(55)
 @given(name=st.sampled_from(FAMILIES), change=st.sampled_from(CHANGES), rng=DRAWS)
 def test_what_a_models_folder_says_is_what_is_grafted(folder, tmp_path_factory, name, change, rng):
     torch.manual_seed(rng.randrange(2**31))
@@ -220,7 +220,7 @@ WRONG: tuple[dict[str, Any], ...] = (
 )  # fmt: skip
 
 
-@search(80)
+@search(55)
 @given(wrong=st.sampled_from(WRONG), as_recipient=st.booleans())
 def test_a_config_that_does_not_go_with_its_files_is_refused(folder, tmp_path_factory, wrong, as_recipient):
     spoilt = edited(copied(folder / "sft", tmp_path_factory.mktemp("config") / "sft"), **wrong)

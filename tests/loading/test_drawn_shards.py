@@ -45,7 +45,7 @@ def no_name(index: dict[str, Any], rng: random.Random) -> None:
     index[rng.choice(sorted(index))] = rng.choice([None, 3, ["model-00001-of-00004.safetensors"], {}])
 
 
-@search(70)
+@search(50)
 @given(
     change=st.sampled_from([listed_elsewhere, unlisted, listed_too_much, listed_nowhere, no_name]), rng=DRAWS
 )
@@ -60,7 +60,7 @@ def test_an_index_that_its_shards_contradict_is_refused(folder, tmp_path_factory
     ), line
 
 
-@search(40)
+@search(30)
 @given(rng=DRAWS)
 def test_a_shard_that_is_lost_cut_or_another_models_is_refused(folder, tmp_path_factory, rng):
     path = shards_of(folder / "sft", tmp_path_factory.mktemp("shards") / "sft")

@@ -120,14 +120,14 @@ STATES: tuple[Callable[..., Any], ...] = (
 )  # fmt: skip
 
 
-@search(50)
+@search(35)
 @given(state=st.sampled_from([*STATES, wrapped_by_peft, with_an_adapter]), rng=DRAWS)
 def test_a_recipient_that_cannot_serve_is_refused_with_what_to_do(folder, state, rng):
     with pytest.raises(ValueError, match=r"^recipient(:| is a)"):
         check_recipient(state(folder / "base", rng))
 
 
-@search(50)
+@search(35)
 @given(state=st.sampled_from([*STATES, half]), rng=DRAWS)
 def test_a_donor_that_cannot_serve_is_refused_with_what_to_do(folder, state, rng):
     """changed_by_peft: a LoRA donor then, on another base than the recipient."""

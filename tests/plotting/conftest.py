@@ -1,5 +1,6 @@
 """Made-up summaries in the summaries' own form, and params for them."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from stages.study.params import read_yaml
 from weightgraft.style import RC
 
 REPOSITORY = Path(__file__).parents[2]
+SECTION = read_yaml(REPOSITORY / "params.yaml")["render_figures"]
 MODELS = ["tiny-gpt2", "tiny-pythia", "tiny-llama", "tiny-gemma"]
 
 
@@ -32,7 +34,7 @@ def published() -> dict[str, pd.DataFrame]:
 @pytest.fixture
 def section() -> dict:
     """The section render_figures of the repository's params.yaml."""
-    return read_yaml(REPOSITORY / "params.yaml")["render_figures"]
+    return copy.deepcopy(SECTION)
 
 
 @pytest.fixture
