@@ -1,10 +1,14 @@
 """How pictures look: type, lines, the colours of a map and its numbers. The study's figures share it."""
 
 import math
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from jaxtyping import Float
+from matplotlib import font_manager
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 
 SMALLEST_TYPE = 7  # points at print size; nothing in a figure is smaller
@@ -14,9 +18,17 @@ DIVERGING = LinearSegmentedColormap.from_list(
 )
 SFT_LINE: dict[str, Any] = {"color": "black", "linewidth": 0.7, "linestyle": "--", "zorder": 2.5}
 
+# A machine may have this font in another version, and of two fonts with one name matplotlib takes any: its own get a name of
+# their own, so that the glyphs, and with them the bytes, are the same on every machine.
+LETTERS = "DejaVu Sans of matplotlib"
+for _file in sorted(Path(matplotlib.get_data_path(), "fonts/ttf").glob("DejaVuSans*.ttf")):
+    _entry = font_manager.ttfFontProperty(font_manager.get_font(_file))
+    if _entry.name == "DejaVu Sans":
+        font_manager.fontManager.ttflist.append(replace(_entry, name=LETTERS))
+
 # Any: matplotlib types the keys of rc_context as a list of literals.
 RC: Any = {
-    "font.family": "DejaVu Sans",  # ships with matplotlib: the same glyphs on every machine
+    "font.family": LETTERS,
     "font.size": SMALLEST_TYPE,
     "axes.titlesize": SMALLEST_TYPE,
     "axes.labelsize": SMALLEST_TYPE,
