@@ -11,7 +11,7 @@ import itertools
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 
 import matplotlib
 import pandas as pd
+from matplotlib.figure import Figure
 
 from stages.analysis.claims import read_claims
 from stages.analysis.over_runs import judge_over_runs, summarize_points
@@ -35,6 +36,12 @@ from weightgraft.style import RC
 
 STUDIES = ("frozen_tables", "trajectory", "texts", "articles")
 OVER_RUNS = STUDIES[1:]
+FIGURES: dict[str, Callable[[pd.DataFrame, Mapping[str, str]], Figure]] = {
+    "frozen_tables": frozen_figure,
+    "trajectory": partial(points_figure, "trajectory"),
+    "texts": partial(points_figure, "texts"),
+    "articles": articles_figure,
+}
 TINY = "tiny"  # the copy of the models that are trained from nothing
 # Accuracies that a study tells of every scheme.
 SHARES = {"articles": ("top5_accuracy", "top50_accuracy")}
@@ -177,27 +184,34 @@ def with_others(table: pd.DataFrame, path: Path, order: Sequence[str]) -> pd.Dat
 
 
 def publish(copies: Mapping[str, Path], models: Mapping[str, Sequence[str]], out: Path) -> None:
-    """Summaries, verdicts over runs and figures of the studies, in the place of what stood there about these models."""
-    section, colours = load_section("beyond"), load_section("render_figures.colours")
+    """Summaries and verdicts over runs of the studies, in the place of what stood there about these models."""
+    section = load_section("beyond")
     bootstrap = {key: load_section("summarize")[key] for key in ("resamples", "seed")}
+    if of := models.get("frozen_tables"):
+        table = frozen_table(copies, section["frozen_tables"], of, **bootstrap)
+        table = with_others(table, out / "frozen_tables.csv", section["frozen_tables"]["models"])
+        write_csv(table, out / "frozen_tables.csv")
+    for study in [study for study in OVER_RUNS if models.get(study)]:
+        runs = runs_of(section, models, study)
+        if (trainings := trainings_table(copies, study, runs)) is not None:
+            path = out / f"{study}_trainings.csv"
+            write_csv(with_others(trainings, path, section[study]["models"]), path)
+        table = points_table(copies, study, runs, **bootstrap)
+        table = with_others(table, out / f"{study}.csv", section[study]["models"])
+        write_csv(table, out / f"{study}.csv")
+        verdicts = judge_over_runs(read_claims(Path("data/claims.yaml")).over_runs, study, table)
+        write_csv(verdicts, out / f"{study}_verdicts.csv")
+
+
+def draw(out: Path) -> list[str]:
+    """The figure of every study whose table is in the folder; their names."""
+    colours, drawn = load_section("render_figures.colours"), []
     with matplotlib.rc_context(RC):
-        if of := models.get("frozen_tables"):
-            table = frozen_table(copies, section["frozen_tables"], of, **bootstrap)
-            table = with_others(table, out / "frozen_tables.csv", section["frozen_tables"]["models"])
-            write_csv(table, out / "frozen_tables.csv")
-            save_figure(frozen_figure(table, colours), out / "frozen_tables")
-        for study in [study for study in OVER_RUNS if models.get(study)]:
-            runs = runs_of(section, models, study)
-            if (trainings := trainings_table(copies, study, runs)) is not None:
-                path = out / f"{study}_trainings.csv"
-                write_csv(with_others(trainings, path, section[study]["models"]), path)
-            table = points_table(copies, study, runs, **bootstrap)
-            table = with_others(table, out / f"{study}.csv", section[study]["models"])
-            write_csv(table, out / f"{study}.csv")
-            verdicts = judge_over_runs(read_claims(Path("data/claims.yaml")).over_runs, study, table)
-            write_csv(verdicts, out / f"{study}_verdicts.csv")
-            draw = articles_figure if study == "articles" else partial(points_figure, study)
-            save_figure(draw(table, colours), out / study)
+        for study, figure in FIGURES.items():
+            if (path := out / f"{study}.csv").is_file():
+                save_figure(figure(pd.read_csv(path), colours), out / study)
+                drawn.append(study)
+    return drawn
 
 
 def runs_of(
@@ -216,7 +230,13 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="processes side by side, of one thread each")
     parser.add_argument("--copies", type=Path, default=Path(".beyond"), help="the folder of the copies")
     parser.add_argument("--out", type=Path, default=Path("results/beyond"))
+    parser.add_argument(
+        "--as-they-are", action="store_true", help="make no run: draw the tables in --out again"
+    )
     args = parser.parse_args()
+    if args.as_they_are:
+        print(f"beyond: {args.out}: figures of {', '.join(draw(args.out)) or 'nothing: no table is there'}")
+        return
     section = load_section("beyond")
     models = chosen_models(section, args.only or STUDIES, args.models)
     real, setups, source = load_section("real"), load_section("setups"), Path.cwd()
@@ -230,6 +250,7 @@ def main() -> None:
     runs = [run for study in OVER_RUNS if study in models for run in runs_of(section, models, study)]
     run_all(copies, runs, args.jobs)
     publish(copies, models, args.out)
+    draw(args.out)
     print(
         f"beyond: {args.out}: {', '.join(models)}; {len(runs)} runs; weights and tables are in {args.copies}"
     )

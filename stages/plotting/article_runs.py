@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from stages.analysis.over_runs import PATHWAYS
 from stages.plotting.layout import AXIS_LABELS, grid, head_columns, legend, reference_entry
 from stages.plotting.needs import QUESTIONS
-from stages.plotting.runs import KNOWS, METRIC, REACH, look_of, over_runs
+from stages.plotting.runs import KNOWS, METRIC, REACH, facts_asked, look_of, over_runs
 
 TWIN = "short"
 SHIFT = 0.18  # of the two models of a row: articles above, the twin below
@@ -51,10 +51,10 @@ def articles_figure(table: pd.DataFrame, colours: Mapping[str, str]) -> Figure:
             axes.xaxis.grid(True)
             axes.set_yticks(range(len(names)), ["SFT, top-5", *PATHWAYS])
             axes.set_ylim(len(names) - 0.5, -0.5)
-        line[0].set_ylabel(f"{prompt} (n = {int(table['n'].min())})")
+        line[0].set_ylabel(prompt)
     for axes in panels[-1]:
         axes.set_xlabel(f"{AXIS_LABELS[METRIC]}")
-    head_columns(panels[0], models)
+    head_columns(panels[0], models, facts_asked(table))
     runs_each = table.groupby("model")["seed"].nunique()
     many = " to ".join(dict.fromkeys(str(number) for number in (runs_each.min(), runs_each.max())))
     interval = (

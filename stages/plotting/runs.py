@@ -46,6 +46,11 @@ def over_runs(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["point", "estimate", "low", "high"])
 
 
+def facts_asked(table: pd.DataFrame) -> dict[str, str]:
+    """The line below a model's name: how many facts it was asked, at least."""
+    return {model: f"n = {least}" for model, least in table.groupby("model")["n"].min().items()}
+
+
 def known_runs(rows: pd.DataFrame) -> pd.DataFrame:
     """Of each point the runs whose SFT knows the facts, if there are enough of them: a share of a gain that is hardly one says
     nothing. rows: of one model and prompt."""
@@ -101,10 +106,10 @@ def points_figure(study: str, table: pd.DataFrame, colours: Mapping[str, str]) -
                 points = sorted(table["point"].unique())
                 axes.set_xticks(points, [f"{point:g}" for point in points])
                 axes.minorticks_off()
-        line[0].set_ylabel(f"{prompt} (n = {int(table['n'].min())})\n{AXIS_LABELS[METRIC]}")
+        line[0].set_ylabel(f"{prompt}\n{AXIS_LABELS[METRIC]}")
     for axes in panels[-1]:
         axes.set_xlabel(AXES[study])
-    head_columns(panels[0], models)
+    head_columns(panels[0], models, facts_asked(table))
     entries = [Line2D([], [], **knows, label=KNOWS)]
     entries += [Line2D([], [], **look_of(scheme, colours), label=scheme) for scheme in SERIES[study]]
     least, most = min(runs.values()), max(runs.values())
@@ -143,13 +148,13 @@ def frozen_figure(table: pd.DataFrame, colours: Mapping[str, str]) -> Figure:
                     axes.plot([row["low"], row["high"]], [at, at], color=look["color"], linewidth=1.1)
                     axes.plot(row["estimate"], at, **look)
         line[0].set_yticks(range(len(places)), [f"{recipe}{form}" for recipe, form in places])
-        line[0].set_ylabel(f"{prompt} (n = {int(table['n'].min())})")
+        line[0].set_ylabel(prompt)
     value_axis(list(panels.flat), table[table["metric"] == METRIC], METRIC, upright=False)
     for axes in panels.flat:  # every one: the words beside the first are of all in its row
         axes.set_ylim(len(places) - 0.5, -0.5)
     for axes in panels[-1]:
         axes.set_xlabel(AXIS_LABELS[METRIC])
-    head_columns(panels[0], models)
+    head_columns(panels[0], models, facts_asked(table))
     entries = [
         Line2D([], [], **(look_of(pathway, colours) | {"linestyle": "none"}), label=pathway)
         for pathway in PATHWAYS

@@ -54,8 +54,8 @@ def frozen_sentences(folder: Path) -> list[str]:
             values = [
                 f"{row.recipe} {estimate(row.estimate, row.low, row.high)}" for row in of_model.itertuples()
             ]
-            parts.append(f"{model} {', '.join(values)}")
-        said.append(f"{scheme} on {PROMPT} (n = {rows['n'].min()}): {'; '.join(parts)}.")
+            parts.append(f"{model} (n = {of_model['n'].min()}) {', '.join(values)}")
+        said.append(f"{scheme} on {PROMPT}: {'; '.join(parts)}.")
     return said
 
 

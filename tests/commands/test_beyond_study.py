@@ -1,6 +1,8 @@
 """Claims about make beyond: its study is valid, its runs are what params.yaml says, each recipe is told under its own name."""
 
 import itertools
+import shutil
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from stages.facts.world import Fact
 from stages.frame.rows import write_jsonl
 from stages.generate_facts import cast_texts
 from stages.plotting.runs import SERIES, frozen_figure, points_figure
-from stages.reporting.runs import beyond_figures
+from stages.reporting.runs import beyond_figures, frozen_sentences
 from stages.study.checking.beyond import check_beyond
 from stages.study.faults import parsed
 from stages.study.params import read_yaml, with_changes
@@ -43,7 +45,7 @@ def test_the_study_of_a_copy_is_valid_and_asks_both_recipes_alike(models):
 def test_no_run_has_the_seed_of_the_pilots_and_claims_get_the_runs_they_ask_for():
     assert SECTION["articles"]["models"] == SECTION["texts"]["models"]
     assert {*SECTION["trajectory"]["models"]} == {*VALUES["study"]["models"]}
-    assert {*SECTION["frozen_tables"]["models"]} == {*VALUES["study"]["models"]}
+    assert {*SECTION["frozen_tables"]["models"]} == {*VALUES["study"]["models"], "smollm2-135m"}
     assert len(SECTION["texts"]["models"]) == 2
     for study, least in (("trajectory", 3), ("texts", 5), ("articles", 3)):
         seeds = SECTION[study]["seeds"]
@@ -160,12 +162,33 @@ def test_frozen_and_trained_tables_are_not_taken_for_one_another(tmp_path, monke
     drawn = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() in "os^v"]
     assert drawn == [0.25] * 8 + [0.75] * 8
     # The words beside a row's first panel are of all its panels: each of them runs from top to bottom.
-    figure = frozen_figure(pd.concat([table, table.assign(model="tiny-llama")]), COLOURS)
+    both = pd.concat([table, table.assign(model="tiny-llama", n=3)])
+    figure = frozen_figure(both, COLOURS)
     assert len(figure.axes) == 4
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["n = 4", "n = 3", "", ""]
     assert all(
         axes.get_ylim()[0] > axes.get_ylim()[1] and axes.get_xlim() == figure.axes[0].get_xlim()
         for axes in figure.axes
     )
+    both.to_csv(tmp_path / "frozen_tables.csv", index=False)
+    told = "fmra 0.25 [0.25, 0.25], frozen_tables 0.75 [0.75, 0.75]"
+    assert frozen_sentences(tmp_path)[0] == (
+        f"FE+LT on headline: tiny-gpt2 (n = 4) {told}; tiny-llama (n = 3) {told}."
+    )
+
+
+def test_tables_are_drawn_again_as_they_are_and_nothing_is_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    for name in ("texts.csv", "texts_verdicts.csv"):
+        shutil.copy(ROOT / "results/beyond" / name, tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr(sys, "argv", ["beyond", "--as-they-are", "--out", str(tmp_path)])
+    beyond.main()
+    assert capsys.readouterr().out == f"beyond: {tmp_path}: figures of texts\n"
+    drawn = {tmp_path / f"texts.{ending}" for ending in ("png", "svg")}
+    assert {*tmp_path.iterdir()} == {*before} | drawn
+    assert {path: path.read_bytes() for path in before} == before
+    assert all(path.stat().st_size > 10_000 for path in drawn)
 
 
 def test_a_really_pretrained_model_has_a_copy_of_its_own(tmp_path):
