@@ -20,7 +20,7 @@ from weightgraft.loading.configs import OF_TRANSFORMERS
 from weightgraft.notes import Note, gathered
 
 SEARCH = settings(
-    max_examples=12,  # a family: 19 families, 228 configs
+    max_examples=18,  # a family: 19 families, 342 configs
     derandomize=True,
     deadline=None,
     database=None,

@@ -16,7 +16,7 @@ from stages.evaluation.prompts import encode_rows
 from weightgraft import encode_prompt
 
 SEARCH = settings(
-    max_examples=55,
+    max_examples=80,
     derandomize=True,
     deadline=None,
     database=None,
