@@ -49,11 +49,12 @@ beyond: check  ## more trainings: tables frozen, points on the way, texts a fact
 runs: check  ## do the verdicts stand in other trainings? The study again and again, in .runs/
 	python -m stages.commands.runs --jobs $(JOBS)
 
-# Types take a minute of one core: beside the tests.
+# Types take a minute of one core: beside the tests. Those run in three processes on two cores, since a test that waits
+# for what it has started leaves its core to another.
 test: $(READY)  ## formatting, lint, types and tests
 	ruff format --check weightgraft stages tests examples
 	ruff check weightgraft stages tests examples
-	mypy & OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests; \
+	mypy & OMP_NUM_THREADS=1 python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder tests; \
 	tested=$$?; wait $$! && exit $$tested
 
 figures: check  ## redraw the figures and the report from the committed summaries, without training
