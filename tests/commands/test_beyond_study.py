@@ -44,8 +44,8 @@ def test_the_study_of_a_copy_is_valid_and_asks_both_recipes_alike(models):
 
 def test_no_run_has_the_seed_of_the_pilots_and_claims_get_the_runs_they_ask_for():
     assert SECTION["articles"]["models"] == SECTION["texts"]["models"]
-    assert {*SECTION["trajectory"]["models"]} == {*VALUES["study"]["models"]}
-    assert {*SECTION["frozen_tables"]["models"]} == {*VALUES["study"]["models"], "smollm2-135m"}
+    for study in ("trajectory", "frozen_tables"):
+        assert {*SECTION[study]["models"]} == {*VALUES["study"]["models"], "smollm2-135m"}
     assert len(SECTION["texts"]["models"]) == 2
     for study, least in (("trajectory", 3), ("texts", 5), ("articles", 3)):
         seeds = SECTION[study]["seeds"]

@@ -111,7 +111,7 @@ SAID = [
     ("A2", ["tiny-gpt2", "tiny-gemma"], "undecided"),
     ("T1", ["tiny-gpt2", "tiny-gemma"], "undecided"),
     ("L1", ["tiny-pythia"], "holds"),
-    ("L1", ["tiny-llama"], "fails"),  # by the logit difference the name recovers more
+    ("L1", ["tiny-llama", "smollm2-135m"], "fails"),  # by the logit difference the name recovers more
     ("L1", ["tiny-gpt2", "tiny-gemma"], "undecided"),
 ]
 
