@@ -184,7 +184,7 @@ def with_others(table: pd.DataFrame, path: Path, order: Sequence[str]) -> pd.Dat
 
 
 def publish(copies: Mapping[str, Path], models: Mapping[str, Sequence[str]], out: Path) -> None:
-    """Summaries and verdicts over runs of the studies, in the place of what stood there about these models."""
+    """Summaries of the studies' runs, in the place of what stood there about these models."""
     section = load_section("beyond")
     bootstrap = {key: load_section("summarize")[key] for key in ("resamples", "seed")}
     if of := models.get("frozen_tables"):
@@ -199,8 +199,14 @@ def publish(copies: Mapping[str, Path], models: Mapping[str, Sequence[str]], out
         table = points_table(copies, study, runs, **bootstrap)
         table = with_others(table, out / f"{study}.csv", section[study]["models"])
         write_csv(table, out / f"{study}.csv")
-        verdicts = judge_over_runs(read_claims(Path("data/claims.yaml")).over_runs, study, table)
-        write_csv(verdicts, out / f"{study}_verdicts.csv")
+
+
+def judge(out: Path) -> None:
+    """Verdicts over runs of every study whose table is in the folder: of what is written there, whichever runs were made last."""
+    claims = read_claims(Path("data/claims.yaml")).over_runs
+    for study in OVER_RUNS:
+        if (path := out / f"{study}.csv").is_file():
+            write_csv(judge_over_runs(claims, study, pd.read_csv(path)), out / f"{study}_verdicts.csv")
 
 
 def draw(out: Path) -> list[str]:
@@ -231,10 +237,11 @@ def main() -> None:
     parser.add_argument("--copies", type=Path, default=Path(".beyond"), help="the folder of the copies")
     parser.add_argument("--out", type=Path, default=Path("results/beyond"))
     parser.add_argument(
-        "--as-they-are", action="store_true", help="make no run: draw the tables in --out again"
+        "--as-they-are", action="store_true", help="make no run: judge and draw the tables in --out again"
     )
     args = parser.parse_args()
     if args.as_they_are:
+        judge(args.out)
         print(f"beyond: {args.out}: figures of {', '.join(draw(args.out)) or 'nothing: no table is there'}")
         return
     section = load_section("beyond")
@@ -250,6 +257,7 @@ def main() -> None:
     runs = [run for study in OVER_RUNS if study in models for run in runs_of(section, models, study)]
     run_all(copies, runs, args.jobs)
     publish(copies, models, args.out)
+    judge(args.out)
     draw(args.out)
     print(
         f"beyond: {args.out}: {', '.join(models)}; {len(runs)} runs; weights and tables are in {args.copies}"

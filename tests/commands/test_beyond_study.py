@@ -191,6 +191,16 @@ def test_tables_are_drawn_again_as_they_are_and_nothing_is_run(tmp_path, monkeyp
     assert all(path.stat().st_size > 10_000 for path in drawn)
 
 
+@pytest.mark.parametrize("study", beyond.OVER_RUNS)
+def test_the_verdicts_in_git_are_those_of_the_table_in_git(tmp_path, monkeypatch, study):
+    """Whichever models' runs were made last."""
+    monkeypatch.chdir(ROOT)
+    shutil.copy(ROOT / f"results/beyond/{study}.csv", tmp_path)
+    beyond.judge(tmp_path)
+    committed = ROOT / f"results/beyond/{study}_verdicts.csv"
+    assert (tmp_path / committed.name).read_bytes() == committed.read_bytes()
+
+
 def test_a_really_pretrained_model_has_a_copy_of_its_own(tmp_path):
     models = {"trajectory": ["tiny-gpt2", "smollm2-135m"], "texts": ["tiny-gemma"]}
     copies = copies_of(models, VALUES["models"], tmp_path)
