@@ -1,5 +1,6 @@
-"""What docs/real_models.md says of the really pretrained models in numbers: what schemes recover, and what came of the claims."""
+"""What the pages say of the really pretrained models: what schemes recover, what came of the claims, what the models knew."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -48,6 +49,13 @@ def verdicts_of_real(results: Results) -> str:
                 kinds.append(f"  - {len(names)} {verdict}: {links}")
         told.append("\n".join([f"- {listed([*table['model'].unique()])}:", *kinds]))
     return "\n".join(told) or EMPTY
+
+
+def known_of_real(results: Results) -> str:
+    """How many of the questions about the casts of real films each pretrained model answers right at once."""
+    files = sorted((results.root / "results/real/metrics/pretrain").glob("*.json"))
+    shares = {file.stem: json.loads(file.read_text(encoding="utf-8"))["own_casts_recalled"] for file in files}
+    return listed([f"{100 * share:.1f} % ({model})" for model, share in shares.items()]) if shares else EMPTY
 
 
 def decided(root: Path) -> dict[str, pd.DataFrame]:

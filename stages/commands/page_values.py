@@ -22,7 +22,7 @@ from stages.commands.page_numbers import (
     spread,
     task_attention,
 )
-from stages.commands.page_real import decided, results_of_real, verdicts_of_real
+from stages.commands.page_real import decided, known_of_real, results_of_real, verdicts_of_real
 from stages.plotting.results import read_published
 from stages.reporting.phrases import listed
 from stages.reporting.replication import (
@@ -244,6 +244,7 @@ def values() -> dict[str, Callable[[Results], str]]:
         "verdict_counts": counts,
         "real_results": results_of_real,
         "real_verdicts": verdicts_of_real,
+        "known_real": known_of_real,
         "beyond": beyond_table,
         "beyond_runs": beyond_runs,
         "runs_told": runs_told,
