@@ -1,7 +1,7 @@
 """Trainings for the tests, run here or by `accelerate launch tests/modeling/training_jobs.py JOBS FOLDER`: one import for many.
 
-A job is {name, settings: changes to SETTINGS, architecture, lora, dtype, fsdp, longest_part}; it leaves FOLDER/NAME with the model
-and FOLDER/NAME.json. Or it is {stage, arguments}.
+A job is {name, settings: changes to SETTINGS, architecture, lora, dtype, fsdp, longest_part, stopped}; it leaves FOLDER/NAME with
+the model and FOLDER/NAME.json, or, stopped, its first checkpoint alone. Or it is {stage, arguments}.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ from accelerate import DistributedType
 from accelerate.state import AcceleratorState, PartialState
 from peft import LoraConfig, get_peft_model
 from torch.distributed.tensor import DTensor
+from transformers import TrainerCallback
 
 from stages import finetune, pretrain
 from stages.modeling import training
@@ -60,6 +61,15 @@ def fsdp_on_cpus() -> Iterator[None]:
         yield
 
 
+class Stopped(Exception):
+    """A training ended at its first checkpoint."""
+
+
+class StopAtACheckpoint(TrainerCallback):
+    def on_save(self, args, state, control, **kwargs):
+        raise Stopped
+
+
 def run_job(job: Mapping[str, Any], folder: Path) -> None:
     """Train one model; leaves the model, and what was printed and the losses that were logged."""
     trainers: list[TextTrainer] = []
@@ -75,6 +85,8 @@ def run_job(job: Mapping[str, Any], folder: Path) -> None:
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs)
             trainers.append(self)
+            if job.get("stopped"):
+                self.add_callback(StopAtACheckpoint())  # behind the one that marks the checkpoint as whole
 
     with (
         fsdp_on_cpus() if job.get("fsdp") else contextlib.nullcontext(),
@@ -83,7 +95,10 @@ def run_job(job: Mapping[str, Any], folder: Path) -> None:
         contextlib.redirect_stdout(printed),
     ):
         checkpoint = folder / f"{job['name']}.ckpt"
-        loss = train(model, tokenizer, TEXTS, settings, "cpu", 0, checkpoint, "x", snapshot_epoch=1)
+        try:
+            loss = train(model, tokenizer, TEXTS, settings, "cpu", 0, checkpoint, "x", snapshot_epoch=1)
+        except Stopped:
+            return
     save_model(model, tokenizer, folder / job["name"], job.get("dtype", "float32"))
     if is_main_process():
         result = {
