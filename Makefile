@@ -3,10 +3,6 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # What was imported once is compiled for the next start, whatever the shell says: a study starts Python some hundred times.
 unexport PYTHONDONTWRITEBYTECODE
-# glibc gives a tensor of megabytes back to the system when it is freed, and takes the next one there, page by page: a tenth of the
-# time of an update of SmolLM2. So it keeps them.
-export MALLOC_MMAP_MAX_ := 0
-export MALLOC_TRIM_THRESHOLD_ := 100000000000
 READY := .venv/ready
 SIZE ?= tiny gpt2
 JOBS ?= 2
@@ -17,6 +13,11 @@ REAL ?=
 
 help:  ## this list
 	@awk -F ':.*##  *' '/^[a-z]+:.*##/ {printf "%-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+# glibc gives a tensor of megabytes back to the system when it is freed, and takes the next one from there, page by page: a tenth of
+# the time of an update of SmolLM2. Here it keeps them.
+demo own real beyond: export MALLOC_MMAP_MAX_ := 0
+demo own real beyond: export MALLOC_TRIM_THRESHOLD_ := 100000000000
 
 demo: FACTS ?= examples/demo
 demo: check  ## SmolLM2 learns a dozen made-up facts; where do they come back? FACTS=folder of your own

@@ -102,7 +102,9 @@ def test_the_launcher_of_accelerate_gives_the_same_bytes_as_python(folder, tmp_p
     expected = evaluate("maps", "maps").read_bytes()  # many schemes: several chunks, also of tiny models
     given = ["-m", "stages.graft", *graft_arguments(folder, "maps", tmp_path / "maps")]
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    done = subprocess.run([*launcher, "--main_process_port", "0", *given], capture_output=True, text=True)
+    command = [*launcher, "--main_process_port", "0", *given]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}  # torch leaves its launcher's logs there
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("graft: ") == 1
     assert (tmp_path / "maps/maps.parquet").read_bytes() == expected

@@ -27,7 +27,8 @@ def launched(configuration: str, jobs: list[dict], folder: Path) -> subprocess.P
             *(Path(__file__).with_name("training_jobs.py"), json.dumps(jobs), folder),
         ],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        # torch leaves its launcher's logs where files are temporary.
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TMPDIR": str(folder)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
