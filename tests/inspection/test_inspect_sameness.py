@@ -61,6 +61,29 @@ def test_a_chat_turn_is_asked_as_the_tokenizer_renders_it(chatty, run):
     assert found["notes"] == []
 
 
+@pytest.mark.parametrize(
+    ("prompt", "span"),
+    [("  Ann Lee with", "  Ann Lee"), ("Ann Lee with \n", "with \n"), (" Ann Lee with ", "0:14")],
+)
+def test_a_span_has_nothing_of_the_template_where_that_strips_the_turn(chatty, run, prompt, span):
+    base, sft = chatty("base"), chatty("sft")
+    options = {"recipient": base, "donors": [f"sft={sft}"], "prompt": prompt, "target": " Bob Ray"}
+    typed = prompt[:14] if span == "0:14" else span
+    wide, narrow = (
+        json.loads(run("--json", "--chat", "--scheme", "X", spans={"X": text}, **options)[0])
+        for text in (span, typed.strip())
+    )
+    assert wide["positions"] == narrow["positions"] and wide["schemes"] == narrow["schemes"]
+
+
+def test_a_span_that_the_template_strips_off_is_told(chatty, refused):
+    base = chatty("base")
+    line = refused("--chat", recipient=base, prompt="Ann Lee with  ", spans={"X": "13:14"})
+    assert (
+        "position set 'X': the chat template strips the characters 13 to 14 off; mark the words alone" in line
+    )
+
+
 def test_without_a_template_chat_is_refused_in_a_line(refused):
     assert "--chat: --recipient" in refused("--chat") and "has no chat template" in refused("--chat")
 

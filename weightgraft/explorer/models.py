@@ -20,7 +20,7 @@ from weightgraft.engine.scores import Scores
 from weightgraft.errors import UserError
 from weightgraft.explorer.questions import Texts
 from weightgraft.inspection.measure import CellMap, map_question, map_values, running, score_schemes
-from weightgraft.inspection.question import Spans, token_sets
+from weightgraft.inspection.question import Spans, spans_in_turn, token_sets
 from weightgraft.inspection.tokens import token_text
 from weightgraft.loading import models, tokenizers
 from weightgraft.notes import gathered
@@ -73,10 +73,7 @@ class Models:
             UserError: a span begins or ends inside a token.
         """
         known = self.encoded(texts)
-        placed = {
-            name: [(first + known.shift, last + known.shift) for first, last in members]
-            for name, members in spans.items()
-        }
+        placed = spans_in_turn(spans, texts.prompt, known.text, known.shift)
         with models.one_line_errors(), gathered():
             prompt = encode_prompt(
                 self.tokenizer, known.text, known.target, placed, add_special_tokens=not texts.chat

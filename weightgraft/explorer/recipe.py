@@ -3,7 +3,7 @@
 from weightgraft import Prompt, Scheme, __version__
 from weightgraft.explorer.models import Encoded, Models
 from weightgraft.explorer.questions import Question
-from weightgraft.inspection.question import LAST, TOKEN_SET
+from weightgraft.inspection.question import LAST, TOKEN_SET, spans_in_turn
 
 LINES = """\
 # weightgraft {version}: {scheme} on one prompt
@@ -41,11 +41,8 @@ def python_lines(models: Models, question: Question, prompt: Prompt, scheme: Sch
         imports.insert(0, "from dataclasses import replace")
         places = ", ".join(f'"{name}": {prompt.positions[name]}' for name in sorted(singles, key=_number))
         sets = f"prompt = replace(prompt, positions={{**prompt.positions, {places}}})\n"
-    spans = {
-        name: [(first + known.shift, last + known.shift) for first, last in members]
-        for name, members in question.spans.items()
-        if name != LAST
-    }
+    marked = {name: members for name, members in question.spans.items() if name != LAST}
+    spans = spans_in_turn(marked, question.texts.prompt, known.text, known.shift)
     return LINES.format(
         version=__version__,
         imports="\n".join(imports),

@@ -30,6 +30,7 @@ from weightgraft.inspection.question import (
     default_schemes,
     read_schemes,
     read_spans,
+    spans_in_turn,
     token_sets,
 )
 from weightgraft.notes import gathered
@@ -137,9 +138,7 @@ def asked(args: argparse.Namespace, donors: dict[str, Path], spans: Spans, notat
     if args.chat:
         with models.one_line_errors(f"--chat: --recipient {args.recipient}: "):
             text, start = render_turn(tokenizer, args.prompt)
-    placed = {
-        name: [(first + start, last + start) for first, last in members] for name, members in spans.items()
-    }
+    placed = spans_in_turn(spans, args.prompt, text, start)
     with models.one_line_errors():
         prompt = encode_prompt(
             tokenizer, text, args.target, placed, args.foil, add_special_tokens=not args.chat

@@ -20,11 +20,20 @@ def check_texts(prompt: str, target: str, foil: str | None) -> None:
     """That there is something to ask.
 
     Raises:
-        UserError: an option is empty.
+        UserError: an option is empty, or holds bytes that are no text.
     """
+    if prompt == "":
+        raise UserError("--prompt is empty; give what both models are asked, such as 'Ann Lee stars with'")
     for option, text in (("--prompt", prompt), ("--target", target), ("--foil", foil)):
         if text == "":
             raise UserError(f"{option} is empty; give a text, such as ' Bob', its space in front")
+        try:
+            (text or "").encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"{option} is no text: its character {error.start} stands for a byte that is not UTF-8; type it, or convert it to "
+                "UTF-8"
+            ) from None
 
 
 def read_spans(given: Sequence[str], text: str) -> Spans:
@@ -71,6 +80,29 @@ def _characters(name: str, value: str, text: str) -> tuple[int, int]:
         f"--span {name}={value!r}: occurs {len(found)} times in the prompt, at characters {', '.join(map(str, found))}; "
         f"give {name}=start:end, such as {name}={found[0]}:{found[0] + len(value)}"
     )
+
+
+def spans_in_turn(spans: Spans, text: str, turn: str, shift: int) -> Spans:
+    """Spans of what was typed as spans of the user's turn that a chat template has written around it, without the white space that
+    many templates strip off. shift: how much further back the text is there (engine/chat.py).
+
+    Raises:
+        UserError: nothing is left of a span.
+    """
+    bare = text.strip()
+    first = text.index(bare)
+    whole = shift >= 0 and turn.startswith(text, shift)
+    kept = (0, len(text)) if whole else (first, first + len(bare))
+    found: Spans = {}
+    for name, members in spans.items():
+        for start, end in members:
+            left = max(start, kept[0]), min(end, kept[1])
+            if left[0] >= left[1]:
+                raise UserError(
+                    f"position set {name!r}: the chat template strips the characters {start} to {end} off; mark the words alone"
+                )
+            found.setdefault(name, []).append((left[0] + shift, left[1] + shift))
+    return found
 
 
 def _other_form(value: str, text: str) -> tuple[int, int] | None:
