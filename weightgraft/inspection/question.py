@@ -93,7 +93,7 @@ def spans_in_turn(spans: Spans, text: str, turn: str, shift: int) -> Spans:
     first = text.index(bare)
     whole = shift >= 0 and turn.startswith(text, shift)
     kept = (0, len(text)) if whole else (first, first + len(bare))
-    found: Spans = {}
+    found: Spans = {name: [] for name in spans}
     for name, members in spans.items():
         for start, end in members:
             left = max(start, kept[0]), min(end, kept[1])
@@ -101,7 +101,7 @@ def spans_in_turn(spans: Spans, text: str, turn: str, shift: int) -> Spans:
                 raise UserError(
                     f"position set {name!r}: the chat template strips the characters {start} to {end} off; mark the words alone"
                 )
-            found.setdefault(name, []).append((left[0] + shift, left[1] + shift))
+            found[name].append((left[0] + shift, left[1] + shift))
     return found
 
 
