@@ -31,6 +31,11 @@ X^C         the finetuned weights everywhere but at X
 recovered   of what finetuning adds to the answer's log-probability: 0 is PRE, 1 is SFT"""
 
 
+def changes_of(facts: Path) -> dict[str, Any]:
+    """What the demo has in params.yaml. Raises UserError for the first fault of the facts."""
+    return own_changes(MODEL, facts) | {f"models.{MODEL}.{key}": value for key, value in TRAINED.items()}
+
+
 def scheme_table(summary: pd.DataFrame) -> str:
     """A line a scheme: each prompt's share of facts answered right at once, and the recovered fraction."""
     rows = summary[summary["metric"].isin(SHOWN) & (summary["direction"] == "ab")]
@@ -69,7 +74,7 @@ def main() -> None:
     parser.add_argument("--copy", type=Path, default=Path(".demo"))
     args = parser.parse_args()
     own = read_own(args.facts)
-    changes = own_changes(MODEL, args.facts) | {f"models.{MODEL}.{key}": TRAINED[key] for key in TRAINED}
+    changes = changes_of(args.facts)
     copy = args.copy.resolve()
     make_copy(Path.cwd(), copy, changes, cache=Path.cwd() / ".dvc/cache")
     repro(copy)

@@ -9,7 +9,7 @@ import pytest
 from closure import ROOT
 
 from stages.commands.page_numbers import Results, estimates, largest, read_results, spread
-from stages.commands.page_real import results_of_real, verdicts_of_real
+from stages.commands.page_real import known_of_real, results_of_real, verdicts_of_real
 from stages.commands.page_values import beyond_table, modules, results_table, values
 from stages.commands.pages import filled, main, pages_of
 from stages.reporting.phrases import estimate
@@ -163,3 +163,13 @@ def test_really_pretrained_models_are_told_by_question_measure_and_verdict(resul
         for verdict, rows in judged.groupby("verdict"):
             line = next(line for line in mine.splitlines() if f" {verdict}:" in line)
             assert {*re.findall(r"\[(\w+)\]", line)} == {*rows["claim"]}
+
+
+def test_what_pretrained_models_knew_is_told_in_percent_of_each(results, tmp_path):
+    nowhere = results._replace(root=tmp_path)
+    assert known_of_real(nowhere) == "not yet measured"
+    folder = tmp_path / "results/real/metrics/pretrain"
+    folder.mkdir(parents=True)
+    for model, share in (("a", 0.0011), ("b", 0.25)):
+        (folder / f"{model}.json").write_text(f'{{"own_casts_recalled": {share}}}')
+    assert known_of_real(nowhere) == "0.1 % (a) and 25.0 % (b)"

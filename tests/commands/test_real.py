@@ -5,7 +5,7 @@ import pytest
 from closure import ROOT
 
 from stages.check_params import check
-from stages.commands.demo import SHOWN, scheme_table
+from stages.commands.demo import MODEL, SHOWN, changes_of, scheme_table
 from stages.commands.quick import own_changes
 from stages.commands.real import publish
 from stages.facts.own import read_own
@@ -80,6 +80,20 @@ def test_the_demos_facts_are_a_dozen_and_no_answer_begins_like_another():
     own = read_own(ROOT / "examples/demo")
     assert len(own.facts) == 12 and {prompt.name for prompt in own.prompts} == {"headline", "qa"}
     assert len({fact.cells["partner"].split()[0] for fact in own.facts}) == 12
+
+
+def test_the_demo_is_a_valid_study_of_more_updates_in_fewer_epochs(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    values = read_yaml(ROOT / "params.yaml")
+    demo = with_changes(values, changes_of(ROOT / "examples/demo"))
+    check(demo, ROOT / "data")
+
+    def trained(model: dict) -> tuple[float, float]:
+        epochs = model["finetune"]["num_train_epochs"] * model["recipes"]["own"]["epochs_factor"]
+        return epochs, epochs / model["finetune"]["batch_size"]
+
+    ours, own = (trained(of["models"][MODEL]) for of in (demo, values))
+    assert ours[0] < own[0] and ours[1] > own[1]
 
 
 def test_the_demos_table_has_a_line_a_scheme_and_both_measures_of_each_prompt():
