@@ -9,7 +9,7 @@ JOBS ?= 2
 MODEL ?= tiny-gpt2
 REAL ?=
 
-.PHONY: help demo explore repro real quick own families beyond runs check test figures pages notebook bench browser rehearsal clean lock
+.PHONY: help demo explore repro real quick own families beyond runs unchanged check test figures pages notebook bench browser rehearsal clean lock
 
 help:  ## this list
 	@awk -F ':.*##  *' '/^[a-z]+:.*##/ {printf "%-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +54,10 @@ beyond: check  ## more trainings: tables frozen, points on the way, texts a fact
 runs: check  ## do the verdicts stand in other trainings? The study again and again, in .runs/
 	python -m stages.commands.runs --jobs $(JOBS)
 
+unchanged: SINCE ?= HEAD
+unchanged: check  ## does today's engine give the tables of the commit SINCE, to the byte? then tell the locks
+	python -m stages.commands.unchanged --since $(SINCE) --jobs $(JOBS)
+
 # Types take a minute of one core: beside the tests. Those run in three processes on two cores, since a test that waits
 # for what it has started leaves its core to another.
 test: $(READY)  ## formatting, lint, types and tests
@@ -85,7 +89,7 @@ rehearsal: $(READY)  ## the paper's run, offline, on random weights in its model
 	PYTHONPATH=tests python tests/pipeline/rehearsal.py --full-depth
 
 clean:  ## remove what was made here but the committed results: weights, caches, the environment
-	rm -rf runs .ckpt .demo .quick .own .real .families .beyond .runs .venv build *.egg-info .dvc/cache .dvc/tmp .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf runs .ckpt .demo .quick .own .real .families .beyond .runs .unchanged .venv build *.egg-info .dvc/cache .dvc/tmp .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # The lock holds everything but CUDA's own packages, which come with torch's build for GPUs: one lock for CPU and GPU.
 lock:  ## requirements.lock with the newest versions that the pins allow

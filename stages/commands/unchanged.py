@@ -1,0 +1,150 @@
+"""make unchanged SINCE=COMMIT: does the grafting code of today give, to the byte, the tables that it gave at COMMIT?
+
+Most edits of the engine change no number: a new refusal, a clearer message. The study's weights are in no clone, and to make its
+tables again for each such edit takes hours. Here a small study of every model (few facts, one epoch, all setups and schemes) is
+made at both commits, in folders of their own, with the same weights. Where every table of scores has the same bytes, the locks
+are told the hashes of today's code, which is what `dvc commit` is for. Where one differs nothing is written: the study must run.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dvc.utils.serialize import dump_yaml
+
+from stages.commands.quick import dvc, make_copy, repro
+from stages.modeling.packages import DOWNLOADS
+from stages.study.params import load_section, read_yaml
+from weightgraft.errors import UserError, run_main
+
+COPIES = Path(".unchanged")
+STUDY, REAL = Path("dvc.lock"), Path("results/real")
+GRAFTS = ("graft", "graft_repeats", "graft_new_form")
+FEW = {"generate_facts.base_facts": 12, "generate_facts.facts": 6, "pretrain.early_epoch": 1}
+FEW_REAL = {"generate_facts.base_facts": 4, "generate_facts.facts": 4}
+SHORT = {"warmup_steps": 1}
+
+
+def studies() -> dict[str, dict[str, Any]]:
+    """Name of a small study -> its changes in params.yaml: the tiny half in one, and each really pretrained model."""
+    models, study = load_section("models"), load_section("study")
+    tiny = {*study["models"], *study["repeats"]["models"], *study["new_form"]["models"]}
+    small = FEW | {
+        f"models.{model}.{stage}.{key}": value
+        for model in sorted(tiny)
+        for stage, epochs in (("pretrain", 2), ("finetune", 1))
+        for key, value in (SHORT | {"num_train_epochs": epochs}).items()
+    }
+    real = {
+        model: changes | FEW_REAL | {"study.models": [model], f"models.{model}.finetune.num_train_epochs": 1}
+        for model, changes in load_section("real").items()
+    }
+    assert real.keys() <= models.keys()
+    return {"tiny": small} | real
+
+
+def graft_items(lock: Path) -> dict[str, dict[str, Any]]:
+    """Item that grafts -> what the lock says of it."""
+    stages = read_yaml(lock)["stages"]
+    return {name: stage for name, stage in stages.items() if name.partition("@")[0] in GRAFTS}
+
+
+def tables(lock: Path) -> dict[str, str]:
+    """Item that grafts -> the hash of all its tables."""
+    return {name: stage["outs"][0]["md5"] for name, stage in graft_items(lock).items()}
+
+
+def code_of(lock: Path) -> dict[str, dict[str, Any]]:
+    """Path of code -> what the lock says of it, of the items that graft."""
+    return {
+        dep["path"]: dep
+        for stage in graft_items(lock).values()
+        for dep in stage["deps"]
+        if dep["path"].startswith(("stages/", "weightgraft/"))
+    }
+
+
+def record(lock: Path, code: Mapping[str, Mapping[str, Any]]) -> int:
+    """Put these hashes of code into the entries of the lock that graft. The number of those entries."""
+    whole = read_yaml(lock)
+    items = graft_items(lock)
+    for name, stage in items.items():
+        stage["deps"] = [dict(code.get(dep["path"], dep)) for dep in stage["deps"]]
+        whole["stages"][name] = stage
+    new = lock.with_suffix(".new")
+    dump_yaml(new, whole)  # as DVC writes it
+    new.replace(lock)
+    return len(items)
+
+
+def check_again(model: str, changes: Mapping[str, Any], lock: Path) -> None:
+    """Run check_params, which depends on all code, on a really pretrained model's study, and tell its lock."""
+    copy = (COPIES / f"{model}-checked").resolve()
+    make_copy(Path.cwd(), copy, {"study.models": [model], **changes}, cache=(COPIES / "cache").resolve())
+    shutil.copyfile(lock, copy / "dvc.lock")
+    dvc(copy, "repro", "--quiet", "--single-item", "check_params", check=True)
+    shutil.copyfile(copy / "dvc.lock", lock)
+
+
+def checkout(since: str, folder: Path) -> Path:
+    """The repository as it was, in a work tree of its own, with what was downloaded here."""
+    if folder.exists():
+        subprocess.run(["git", "worktree", "remove", "--force", str(folder)], check=True)
+    done = subprocess.run(["git", "worktree", "add", "--detach", "--quiet", str(folder), since])
+    if done.returncode:
+        raise UserError(f"--since {since}: git knows no such commit, as is told above")
+    downloads = Path(DOWNLOADS).resolve()
+    downloads.mkdir(parents=True, exist_ok=True)
+    (folder / DOWNLOADS).parent.mkdir(parents=True, exist_ok=True)
+    os.symlink(downloads, folder / DOWNLOADS)
+    return folder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--since", required=True, help="a commit whose tables are known to be those in git")
+    parser.add_argument("--jobs", type=int, default=2, help="items that run side by side, of one thread each")
+    parser.add_argument("--before", action="store_true", help="only what is made at that commit")
+    args = parser.parse_args()
+    here = Path.cwd()
+    there = checkout(args.since, (COPIES / "since").resolve())
+    different, code = [], {}
+    for name, changes in studies().items():
+        made = {}
+        for when, source in (("before", there), ("after", here)):
+            if when == "after" and args.before:
+                continue
+            copy = (COPIES / f"{name}-{when}").resolve()
+            # One cache for both: what was trained with the same code and settings is not trained again.
+            make_copy(source, copy, changes, cache=(COPIES / "cache").resolve())
+            repro(copy, *GRAFTS, jobs=args.jobs)
+            made[when] = tables(copy / "dvc.lock")
+            code |= code_of(copy / "dvc.lock") if when == "after" else {}
+        if not args.before:
+            assert made["before"] and made["before"].keys() == made["after"].keys()
+            different += [item for item, table in made["after"].items() if made["before"][item] != table]
+            print(f"unchanged: {name}: {len(made['after'])} items grafted at both commits", flush=True)
+    if args.before:
+        return
+    if different:
+        raise UserError(
+            f"the tables of {', '.join(different)} are not what they were at {args.since}: "
+            "make repro and make real, and commit what they make"
+        )
+    entries = record(STUDY, code)
+    for model, changes in load_section("real").items():
+        check_again(model, changes, REAL / f"{model}.lock")
+        entries += record(REAL / f"{model}.lock", code)
+    print(
+        f"unchanged: every table has the bytes that it had; {entries} entries of the locks name today's code; now make figures"
+    )
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,53 @@
+"""Claims about make unchanged: what is compared is every table of a valid small study, and the locks are told of code and of
+nothing else."""
+
+import shutil
+
+import pytest
+from closure import ROOT
+
+from stages.check_params import check
+from stages.commands import unchanged
+from stages.study.params import read_yaml, with_changes
+from weightgraft.errors import UserError
+
+LOCKS = ["dvc.lock", "results/real/smollm2-135m.lock", "results/real/gemma-3-270m.lock"]
+
+
+@pytest.mark.parametrize("name", unchanged.studies())
+def test_the_small_studies_are_valid(name):
+    check(with_changes(read_yaml(ROOT / "params.yaml"), unchanged.studies()[name]), ROOT / "data")
+
+
+def test_every_item_that_the_locks_say_was_grafted_is_grafted_in_small():
+    params = read_yaml(ROOT / "params.yaml")
+    for changes, lock in zip(unchanged.studies().values(), LOCKS, strict=True):
+        study = with_changes(params, changes)["study"]
+        made = {f"{model}-{seed}" for model in study["models"] for seed in study["seeds"]}
+        made |= {
+            f"{model}-{seed}" for model in study["repeats"]["models"] for seed in study["repeats"]["seeds"]
+        }
+        made |= {f"{model}-{seed}" for model in study["new_form"]["models"] for seed in study["seeds"]}
+        assert {item.partition("@")[2] for item in unchanged.tables(ROOT / lock)} == made
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_what_a_lock_is_told_is_the_hash_of_changed_code_and_the_rest_keeps_its_bytes(lock, tmp_path):
+    copy = tmp_path / "dvc.lock"
+    shutil.copyfile(ROOT / lock, copy)
+    told = unchanged.code_of(copy)
+    assert {"weightgraft/engine", "weightgraft/loading", "stages/graft.py"} <= told.keys()
+    assert unchanged.record(copy, told) == len(unchanged.tables(copy))
+    assert copy.read_bytes() == (ROOT / lock).read_bytes()
+    old = told["weightgraft/engine"]["md5"]
+    unchanged.record(copy, {"weightgraft/engine": told["weightgraft/engine"] | {"md5": "0" * 32 + ".dir"}})
+    lines = zip((ROOT / lock).read_text().splitlines(), copy.read_text().splitlines(), strict=True)
+    changed = [(before.strip(), after.strip()) for before, after in lines if before != after]
+    assert set(changed) == {(f"md5: {old}", f"md5: {'0' * 32}.dir")}
+    assert len(changed) == len(unchanged.tables(copy))
+
+
+def test_a_commit_that_is_none_is_told_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="--since no-such-commit: git knows no such commit"):
+        unchanged.checkout("no-such-commit", tmp_path / "since")
