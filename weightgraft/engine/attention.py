@@ -1,7 +1,7 @@
 """Attention over packed prompts, as an attention implementation that transformers' own models call."""
 
 import sys
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, cast
@@ -142,8 +142,7 @@ def packed_attention(
             module, query, key, value, mask, scaling=scaling, is_causal=False
         )
     else:  # sdpa cannot cap scores; every modeling file has its own eager attention
-        eager = sys.modules[type(module).__module__].eager_attention_forward
-        states, _ = eager(module, query, key, value, mask, scaling=scaling, softcap=softcap)
+        states, _ = _eager_of(module)(module, query, key, value, mask, scaling=scaling, softcap=softcap)
     if spoiled is not None:
         states = states.masked_fill(spoiled[:, :, None, None], torch.nan)
     states = states.flatten(0, 1)
@@ -153,6 +152,19 @@ def packed_attention(
         rows = states.new_zeros(n_rows, *states.shape[1:])
         states = rows.index_copy_(0, now.batch.last.rows, states)
     return states[None], None
+
+
+def _eager_of(module: nn.Module) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Eager attention of the file that a module's class was written in; for a class of one's own, of the first of those that it is
+    made of, or Gemma 2's."""
+    for part in type(module).__mro__:
+        if hasattr(file := sys.modules.get(part.__module__), "eager_attention_forward"):
+            return cast(Any, file).eager_attention_forward
+    from transformers.models.gemma2.modeling_gemma2 import (
+        eager_attention_forward,
+    )  # seldom needed, and takes a while
+
+    return eager_attention_forward
 
 
 def _all_to_grid(

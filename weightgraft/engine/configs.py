@@ -66,16 +66,42 @@ Difference = tuple[str, object, object]  # the entry, the donor's value, the rec
 
 def differences(donor: PreTrainedModel, recipient: PreTrainedModel) -> Iterator[Difference]:
     """The entries that are read and make the two compute something else."""
-    theirs, ours = donor.config, recipient.config
+    for name, left, right in _written(type(recipient), donor.config, recipient.config):
+        alike = ALIKE.get(name, _same_activation)
+        if not alike(donor, recipient, left, right):
+            yield name, left, right
+
+
+def _written(model: type, theirs: PreTrainedConfig, ours: PreTrainedConfig) -> Iterator[Difference]:
+    """The entries that a model's code reads and that are written otherwise in two configs."""
     names = {*_entries(theirs), *_entries(ours)} | {
-        name for name in entries_read(type(recipient)) if _has(theirs, name) or _has(ours, name)
+        name for name in entries_read(model) if _has(theirs, name) or _has(ours, name)
     }
-    for name in sorted(names & (entries_read(type(recipient)) | READ_AROUND) - INERT.keys()):
+    for name in sorted(names & (entries_read(model) | READ_AROUND) - INERT.keys()):
         left, right = _value(theirs, name), _value(ours, name)
         if left != right and not any(word in name for word in DROPOUT):
-            alike = ALIKE.get(name, _same_activation)
-            if not alike(donor, recipient, left, right):
-                yield name, left, right
+            yield name, left, right
+
+
+def check_one_config(what: str, model: PreTrainedModel) -> None:
+    """Raises ValueError where a module reads another config than the model's own that says something else: layers of another
+    model do, and a copied layer whose model's config was changed behind it."""
+    seen = {id(model.config)}
+    for path, module in model.named_modules():
+        config = getattr(module, "config", None)
+        if not isinstance(config, PreTrainedConfig) or id(config) in seen:
+            continue
+        seen.add(id(config))
+        attention = "_attn_implementation"  # masks are made for the model's
+        asked = (attention, getattr(config, attention), getattr(model.config, attention))
+        for entry, theirs, ours in (asked, *_written(type(model), config, model.config)):
+            if theirs == ours:
+                continue
+            raise ValueError(
+                f"{what}: {path} reads a config of its own, which differs from the model's in {entry}: {_short(theirs)}, the "
+                f"model's {_short(ours)}: the module was copied or comes from another model; build it from the model's config, "
+                "or save the model and load it anew with from_pretrained"
+            )
 
 
 def idle_differences(donor: PreTrainedModel, recipient: PreTrainedModel) -> list[str]:
@@ -109,12 +135,29 @@ def longest_prompt(*models: PreTrainedModel) -> int:
 def entries_read(model: type) -> frozenset[str]:
     """Every name that the code of a model's classes could read from a config: attributes and texts of the functions and
     classes of its modeling file, but for heads of other tasks."""
-    return _names_in(model.__module__, model.__name__)
+    return frozenset().union(*(_names_in(part.__module__, part.__name__) for part in _written_in(model)))
+
+
+def _written_in(model: type) -> list[type]:
+    """A model's class and, where that is somebody's own, those that it is made of, up to the first of transformers' own."""
+    made_of = [part for part in model.__mro__ if issubclass(part, PreTrainedModel)]
+    theirs = [
+        place for place, part in enumerate(made_of) if part.__module__.startswith("transformers.models.")
+    ]
+    return made_of[: theirs[0] + 1] if theirs else made_of[:1]
 
 
 @cache
 def _names_in(module: str, model: str) -> frozenset[str]:
-    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    try:
+        tree = ast.parse(inspect.getsource(sys.modules[module]))
+    except (
+        OSError,
+        TypeError,
+        KeyError,
+        SyntaxError,
+    ):  # typed into a shell: what it reads is seen by asking it (probing.py)
+        return frozenset()
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     reached, waiting = set(), [model]
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]

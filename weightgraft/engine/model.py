@@ -22,6 +22,7 @@ from .clone import shallow_clone
 from .configs import check_window, logit_cap, logit_scale, longest_prompt
 from .donors import Donor, base_of, sources_of
 from .families import family_of
+from .lasting import held_to
 from .layout import build_batch
 from .leaves import RoutedLeaf, RoutedLinear
 from .mixtures import Leaf, mix
@@ -30,6 +31,7 @@ from .objects import check_recipient
 from .packing import Batch
 from .parts import after_last_attention, anatomy_of, check_paths, leaves_of, linear_parts
 from .planning import LAST, Plan, batches, make_plan
+from .probing import probe
 from .routing import Routing
 from .rows import cut_to, shared_rows, table_paths, tell_rows
 from .schemes import RECIPIENT, Prompt, Scheme
@@ -38,6 +40,7 @@ from .surroundings import check_in_order
 from .vocabularies import check_tokenizers
 
 TOKEN_BUDGET = 4096
+SHORTER = ", the least of their max_position_embeddings and of sliding windows that differ"
 LOGITS_AT_ONCE = 2**25  # bounds the memory of the unembedding, whatever the vocabulary
 
 
@@ -82,20 +85,15 @@ class GraftedModel:
         self.owners = {RECIPIENT: 0} | {name: number for number, name in enumerate(donors, start=1)}
         if tokenizers:
             check_tokenizers(tokenizers, donors)
+        check_in_order(recipient, family)
         self.anatomy = anatomy_of(recipient, family)
         leaves = list(leaves_of(family, self.anatomy))
         check_paths(recipient, [path for path, *_ in leaves])
-        check_in_order(recipient.get_submodule(family.layers))
         sources = sources_of(donors, recipient, [path for path, *_ in leaves])
         bases = [base_of(donor, recipient) for donor in donors.values()]
         self._rows = shared_rows([recipient, *bases])
         self.longest_prompt = longest_prompt(recipient, *bases)
-        shorter = self.longest_prompt < longest_prompt(recipient)
-        self._why = (
-            ", the least of their max_position_embeddings and of sliding windows that differ"
-            if shorter
-            else ""
-        )
+        self._why = SHORTER if self.longest_prompt < longest_prompt(recipient) else ""
         tables = table_paths(recipient)
         tell_rows(self._rows, {RECIPIENT: recipient, **dict(zip(donors, bases, strict=True))})
         self._cap, self._scale = logit_cap(recipient), logit_scale(recipient)
@@ -137,6 +135,8 @@ class GraftedModel:
         self._unembed = skeleton.get_submodule(family.unembed.path)
         skeleton.set_submodule(family.final_norm.path, Readings())
         self._backbone = skeleton.get_submodule(family.backbone)
+        self._check_lasting = held_to({RECIPIENT: recipient, **donors})
+        probe({RECIPIENT: recipient, **donors}, self.longest_prompt, self._rows, self.logits)
 
     @torch.no_grad()
     def score(
@@ -252,6 +252,7 @@ class GraftedModel:
         progress: Callable[[int, int], None] | None,
     ) -> Iterator[tuple[list[int], Batch, Float[Tensor, "read width"]]]:
         """For each pass: the prompts in it, their layout, and the hidden states at the rows to be read."""
+        self._check_lasting()
         done = 0
         for chosen in batches(plan, token_budget):
             tries = [plan.trie(prompt) for prompt in chosen]
