@@ -52,6 +52,7 @@ def renamed(weights: Weights, rng: random.Random) -> Weights:
         (".layers.", ".h."),
         (".lora_A.weight", ".lora_A.default.weight"),
         (".lora_A.weight", ".lora_a.weight"),
+        (".lora_magnitude_vector", ".lora_magnitude_vector.default.weight"),
         (".lora_B", ".lora_up"),
     ])  # fmt: skip
     fit = [name for name in weights if old in name] or [*weights]
@@ -191,6 +192,13 @@ def halved(weights: Weights, rng: random.Random) -> None:
         weights[name] = weights[name].to(kind)
 
 
+def magnitudes_otherwise(weights: Weights, rng: random.Random) -> Weights:
+    """DoRA's as peft reads them too."""
+    names = [name for name in weights if name.endswith("lora_magnitude_vector")]
+    moved = some(rng, names) if names else []
+    return {f"{name}.weight" if name in moved else name: weight for name, weight in weights.items()}
+
+
 def reordered(weights: Weights, rng: random.Random) -> Weights:
     return {name: weights[name] for name in rng.sample(sorted(weights), len(weights))}
 
@@ -199,7 +207,7 @@ def reordered(weights: Weights, rng: random.Random) -> Weights:
 @given(
     kind=st.sampled_from(KINDS),
     right=st.sampled_from(RIGHT),
-    change=st.sampled_from([kept, halved, reordered]),
+    change=st.sampled_from([kept, halved, reordered, magnitudes_otherwise]),
     rng=DRAWS,
 )
 def test_what_an_adapters_folder_says_is_what_is_grafted(folder, tmp_path_factory, kind, right, change, rng):

@@ -14,8 +14,9 @@ from transformers import PreTrainedModel
 
 from weightgraft.errors import UserError
 from weightgraft.loading.adapter_configs import MERGE, check_adapter_config
+from weightgraft.loading.files import ADAPTER_CONFIG, read_json
 from weightgraft.loading.fit import check_adapter_fits
-from weightgraft.loading.folders import ADAPTER_CONFIG, adapter_header, read_json
+from weightgraft.loading.folders import adapter_header
 from weightgraft.notes import note
 
 from .clone import shallow_clone

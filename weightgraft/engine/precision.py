@@ -9,8 +9,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from weightgraft.loading.files import ADAPTER_WEIGHTS
 from weightgraft.loading.fit import OTHER_ROWS
-from weightgraft.loading.folders import ADAPTER_WEIGHTS
+from weightgraft.loading.headers import adapter_key
 
 PREFIX = "base_model.model."  # of the names in an adapter's file
 
@@ -33,7 +34,8 @@ def load_numbers(
     from peft import set_peft_model_state_dict
     from peft.utils.save_and_load import get_peft_model_state_dict
 
-    tensors = load_file(folder / ADAPTER_WEIGHTS, device=str(recipient.device))
+    held = load_file(folder / ADAPTER_WEIGHTS, device=str(recipient.device))
+    tensors = {adapter_key(key): tensor for key, tensor in held.items()}
     told = [_rows_left_out(option, key, tensors.pop(key), recipient) for key in grown]
     set_peft_model_state_dict(model, tensors, low_cpu_mem_usage=True)
     # peft has rounded A and B to the base's type on its way; from_pretrained does not, and keeps them in float32.

@@ -1,7 +1,7 @@
 """Is a directory the model that it should be? Told from names, sizes and headers, before torch is imported or a weight is read."""
 
 import filecmp
-import json
+import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -10,15 +10,31 @@ from typing import Any
 from weightgraft.errors import UserError
 from weightgraft.loading.adapter_configs import check_adapter_config
 from weightgraft.loading.families import checked_family, text_settings
-from weightgraft.loading.headers import check_plain, is_old_buffer, whole_header
+from weightgraft.loading.files import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    CONFIG,
+    INDEX,
+    TOKENIZER_FILES,
+    TOKENIZER_SETTINGS,
+    WEIGHTS,
+    check_file,
+    check_readable,
+    is_adapter,
+    listing,
+    read_json,
+    shown,
+)
+from weightgraft.loading.headers import (
+    adapter_key,
+    check_gathered,
+    check_plain,
+    is_old_buffer,
+    whole_header,
+)
 from weightgraft.notes import note
 
-LISTED = 10  # names that an error lists
-WEIGHTS, ADAPTER_WEIGHTS = "model.safetensors", "adapter_model.safetensors"
-INDEX = "model.safetensors.index.json"
-CONFIG, ADAPTER_CONFIG, GENERATION = "config.json", "adapter_config.json", "generation_config.json"
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
-TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+GENERATION = "generation_config.json"
 PICKLED = (".bin", ".pt", ".pth")
 CONVERT = (
     "python -c \"from transformers import AutoModelForCausalLM as M; M.from_pretrained('{old}')"
@@ -30,11 +46,10 @@ CONVERT_ADAPTER = (
 )
 
 
-def is_adapter(folder: Path) -> bool:
-    """Whether a folder is read as an adapter: it has one's config, and its weights or no whole model beside it."""
-    if not (folder / ADAPTER_CONFIG).exists():
-        return False
-    return any(folder.glob("adapter_model.*")) or not (folder / CONFIG).exists()
+JOIN_ADAPTER = (
+    'python -c "from glob import glob; from safetensors.torch import load_file, save_file; save_file({{k: v for f in '
+    "glob('{old}') for k, v in load_file(f).items()}}, '{new}')\""
+)
 
 
 def stacked(folder: Path) -> tuple[Path, ...]:
@@ -64,10 +79,7 @@ def check_model(option: str, folder: Path, adapters: bool) -> str | None:
     if len(stacked(folder)) > 1:
         _check_stack(option, folder, adapters)
         return None
-    if not folder.exists():
-        raise UserError(f"{option}: no such directory; models are read from local directories only")
-    if not folder.is_dir():
-        raise UserError(f"{option}: a file; give the directory that holds the model")
+    check_readable(option, folder)
     if is_adapter(folder) and (adapters or not (folder / CONFIG).exists()):
         if not adapters:
             raise UserError(f"{option}: an adapter; the recipient must be a whole model (the adapter's base)")
@@ -85,7 +97,9 @@ def check_model(option: str, folder: Path, adapters: bool) -> str | None:
             )
         raise UserError(f"{option}: no model ({CONFIG} is missing); there is {listing(folder)}")
     config = read_json(option, folder / CONFIG)
-    family, weights = checked_family(option, config), len(model_header(option, folder))
+    family = checked_family(option, config)
+    _check_named_weights(option, folder, config)
+    weights = len(model_header(option, folder))
     for key in ("num_hidden_layers", "n_layer"):
         layers = text_settings(config).get(key)
         if isinstance(layers, int) and layers > weights:  # before as many are built
@@ -96,6 +110,16 @@ def check_model(option: str, folder: Path, adapters: bool) -> str | None:
         which = "the adapter beside it" if is_adapter(folder) else f"{ADAPTER_CONFIG}, which has no weights,"
         note(f"{option}: the whole model was read; {which} was not")
     return family
+
+
+def _check_named_weights(option: str, folder: Path, config: Mapping[str, Any]) -> None:
+    """That config.json does not send transformers to other weights than those that are read here."""
+    named, read = config.get("transformers_weights"), WEIGHTS if (folder / WEIGHTS).exists() else INDEX
+    if named not in (None, read):
+        raise UserError(
+            f"{option}: {CONFIG}: transformers_weights is {shown(named)}, and transformers would read that in the place of {read}; "
+            f"call the file that is meant {read}, and remove that entry"
+        )
 
 
 def _check_stack(option: str, folder: Path, adapters: bool) -> None:
@@ -119,7 +143,14 @@ def adapter_header(option: str, folder: Path) -> dict[str, Any]:
     _check_there(option, folder, ADAPTER_WEIGHTS)
     header = whole_header(option, folder / ADAPTER_WEIGHTS)
     check_plain(option, ADAPTER_WEIGHTS, header)
-    return header
+    known: dict[str, str] = {}
+    for key in header:
+        if (name := adapter_key(key)) in known:
+            raise UserError(
+                f"{option}: {known[name]} and {key} are both {name}; remove the one that is not meant"
+            )
+        known[name] = key
+    return {name: header[key] for name, key in known.items()}
 
 
 def weight_files(option: str, folder: Path) -> list[Path]:
@@ -134,9 +165,10 @@ def weight_files(option: str, folder: Path) -> list[Path]:
         shards = read_json(option, folder / INDEX).get("weight_map")
         if not isinstance(shards, dict) or not all(isinstance(file, str) for file in shards.values()):
             raise UserError(f"{option}: {INDEX} has no weight_map from weights to files")
-        if outside := [file for file in shards.values() if Path(file).name != file]:
+        if outside := [file for file in shards.values() if Path(file).name != file or file in ("", "..")]:
             raise UserError(
-                f"{option}: {INDEX} has no weight_map to files of this folder, but to {outside[0]}"
+                f"{option}: {INDEX} has no weight_map to files of this folder, but to {shown(outside[0])}; copy all shards into "
+                "this folder, with the index that was saved with them"
             )
         files = sorted(set(shards.values()))
         if not files:
@@ -160,6 +192,7 @@ def model_header(option: str, folder: Path) -> dict[str, Any]:
     headers = {path.name: whole_header(option, path) for path in files}
     for name, header in headers.items():
         check_plain(option, name, header)
+        check_gathered(option, name, header)
     if [*headers] != [WEIGHTS]:
         _check_index(option, read_json(option, folder / INDEX)["weight_map"], headers)
     return {key: entry for header in headers.values() for key, entry in header.items()}
@@ -180,11 +213,19 @@ def _check_index(option: str, listed: Mapping[str, str], headers: Mapping[str, M
 
 def _check_there(option: str, folder: Path, name: str) -> None:
     path = folder / name
-    if path.is_file():
+    if os.path.lexists(path):
+        check_file(option, path)
         return
-    if path.is_symlink():
+    shards = sorted(file.name for file in folder.glob(f"{path.stem}-*-of-*.safetensors"))
+    if shards and name == WEIGHTS:
         raise UserError(
-            f"{option}: {name} is a link to a file that is not there ({path.readlink()}); copy the file itself"
+            f"{option}: {shards[0]} is a part of a model, and {INDEX}, which says what is in which part, is missing; copy it, "
+            "and all parts, from where the model was saved"
+        )
+    if shards and name == ADAPTER_WEIGHTS:
+        join = JOIN_ADAPTER.format(old=folder / "adapter_model-*.safetensors", new=path)
+        raise UserError(
+            f"{option}: its weights are in parts ({shards[0]}), which peft does not read; join them: {join}"
         )
     pickled = [file.name for file in sorted(folder.iterdir()) if file.suffix in PICKLED]
     if pickled and name == WEIGHTS:
@@ -206,7 +247,10 @@ def same_tokenizer(one: Path, other: Path) -> bool:
         {path.name for path in folder.iterdir() if path.is_file() and not _is_the_models(path)}
         for folder in (one, other)
     )
-    return names == theirs and all(filecmp.cmp(one / name, other / name, shallow=False) for name in names)
+    try:
+        return names == theirs and all(filecmp.cmp(one / name, other / name, shallow=False) for name in names)
+    except OSError:  # one of them cannot be read: what the tokenizer needs is told when it is loaded
+        return False
 
 
 def _is_the_models(path: Path) -> bool:
@@ -245,32 +289,3 @@ def _largest_token(content: bytes) -> int:
 
     vocabulary = Tokenizer.from_str(content.decode()).get_vocab(with_added_tokens=False)
     return max(vocabulary.values(), default=-1)
-
-
-def read_json(option: str, path: Path) -> dict[str, Any]:
-    """The settings in a file.
-
-    Raises:
-        UserError: it cannot be read, or holds something else.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as error:
-        raise UserError(f"{option}: {path.name} is no JSON: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{option}: {path.name} holds no settings but a {type(values).__name__}")
-    return values
-
-
-def listing(folder: Path) -> str:
-    """What is in a directory, in one line; models among its directories are told first."""
-    entries = sorted(folder.iterdir())
-    if snapshots := sorted((folder / "snapshots").glob("*/")):  # a folder of the hub's cache
-        entries = snapshots
-    models = [entry for entry in entries if (entry / CONFIG).exists() or is_adapter(entry)]
-    if models:
-        which = "give that one" if len(models) == 1 else "give one of these"
-        return f"a model in {', '.join(str(model) for model in models[:LISTED])}: {which}"
-    names = [entry.name + "/" * entry.is_dir() for entry in entries]
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more if names else "nothing"
