@@ -142,7 +142,9 @@ WRONG: tuple[dict[str, Any], ...] = (
     {"target_modules": ["gate_proj"]}, {"target_modules": None}, {"target_modules": {"q_proj": 1}},
     {"modules_to_save": ["embed_tokens"]}, {"modules_to_save": "(", "target_modules": ["q_proj"]}, {"modules_to_save": [4]},
     {"peft_type": "LOHA"}, {"peft_type": "NONESUCH"}, {"peft_type": None}, {"peft_type": ["LORA"]}, {"peft_type": "IA3"},
-    {"peft_type": "PROMPT_TUNING"}, {"peft_type": "ADALORA"}, {"init_lora_weights": "pissa"},
+    {"peft_type": "PROMPT_TUNING"}, {"peft_type": "ADALORA"}, {"peft_type": "lora"}, {"peft_type": ""}, {"r": 10**400},
+    {"r": 10**12}, {"lora_alpha": 10**400}, {"lora_alpha": float("inf")}, {"lora_alpha": {"a": 1}}, {"bias": "nonesuch"},
+    {"alpha_pattern": {"q_proj": None}}, {"rank_pattern": {"q_proj": 10**400}}, {"init_lora_weights": "pissa"},
     {"init_lora_weights": "pissa_niter_16"}, {"init_lora_weights": "olora"}, {"init_lora_weights": "corda"},
     {"init_lora_weights": "loftq"}, {"init_lora_weights": "lora_ga"}, {"init_lora_weights": "PiSSA"},
     {"init_lora_weights": "mica"}, {"alora_invocation_tokens": [3, 4]}, {"layer_replication": [[0, 3], [1, 3]]},
@@ -177,7 +179,7 @@ RIGHT: tuple[dict[str, Any], ...] = (
     {"init_lora_weights": "gaussian"}, {"init_lora_weights": "eva"}, {"init_lora_weights": "orthogonal"},
     {"base_model_name_or_path": "somebody/another"}, {"base_model_name_or_path": None}, {"bias": "none"}, {"a_new_entry": 3},
     {"auto_mapping": None}, {"corda_config": None}, {"megatron_core": "megatron.core"}, {"peft_version": "0.9.0"},
-    {"exclude_modules": ["nonesuch"]}, {"loftq_config": {}},
+    {"exclude_modules": ["nonesuch"]}, {"loftq_config": {}}, {"lora_bias": None}, {"modules_to_save": None}, {"lora_dropout": 0},
 )  # fmt: skip
 
 

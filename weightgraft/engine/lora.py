@@ -13,8 +13,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from weightgraft.errors import UserError
-from weightgraft.loading.adapter_configs import MERGE, check_adapter_config
-from weightgraft.loading.files import ADAPTER_CONFIG, read_json
+from weightgraft.loading.adapter_configs import AGAIN, MERGE, NULL, check_adapter_config
+from weightgraft.loading.files import ADAPTER_CONFIG, brief, check_readable, read_json
 from weightgraft.loading.fit import check_adapter_fits
 from weightgraft.loading.folders import adapter_header
 from weightgraft.notes import note
@@ -28,6 +28,7 @@ from .surroundings import check_by_class, check_same_between
 
 Leaves = dict[str, LowRank | nn.Module]
 BIASES = f"its config says that biases were trained (bias), which cannot be grafted: {MERGE}"
+SAID = 300  # letters of what peft says
 # What peft raises where a config, a file and a base do not fit; most of it is known before peft is asked.
 OF_PEFT = (
     ValueError, TypeError, KeyError, AttributeError, RuntimeError, NotImplementedError, ImportError, ArithmeticError, re.error,
@@ -82,12 +83,13 @@ def load_adapter(option: str, folder: Path, recipient: PreTrainedModel) -> Any:
     from peft import PeftConfig, PeftModel
     from peft.utils.save_and_load import get_peft_model_state_dict
 
-    if not (folder / ADAPTER_CONFIG).exists():
-        raise ValueError(
-            f"{option}: no {ADAPTER_CONFIG} there; load a whole model with from_pretrained and pass the object"
-        )
     odd: list[str] = []
     try:
+        check_readable(option, folder)
+        if not (folder / ADAPTER_CONFIG).exists():
+            raise UserError(
+                f"{option}: no {ADAPTER_CONFIG} there; load a whole model with from_pretrained and pass the object"
+            )
         settings = read_json(option, folder / ADAPTER_CONFIG)
         check_adapter_config(option, settings)
         header = adapter_header(option, folder)
@@ -95,6 +97,10 @@ def load_adapter(option: str, folder: Path, recipient: PreTrainedModel) -> Any:
             warnings.simplefilter("ignore")  # what peft warns of is an error or a note here
             config = PeftConfig.from_pretrained(str(folder))
             config.init_lora_weights = False  # what is loaded needs no start
+            config.lora_dropout = 0.0  # is for training
+            for key, meant in NULL.items():
+                if getattr(config, key) is None:
+                    setattr(config, key, meant)
             # On meta, so that what is not loaded has no numbers; and peft then puts loaded tensors in the place of others and
             # writes into none, so that what it loads beside A and B (biases) does not reach the recipient.
             model = PeftModel(
@@ -115,7 +121,10 @@ def load_adapter(option: str, folder: Path, recipient: PreTrainedModel) -> Any:
     except UserError as error:
         raise ValueError(str(error)) from None
     except OF_PEFT as error:
-        raise ValueError(f"{option}: {ADAPTER_CONFIG}: peft says: {' '.join(str(error).split())}") from error
+        told = brief(str(error), SAID)
+        raise ValueError(
+            f"{option}: {ADAPTER_CONFIG}: peft cannot build this adapter; correct that file, or {AGAIN}: {told}"
+        ) from error
     for line in odd:
         note(line)
     unknown = [

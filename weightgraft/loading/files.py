@@ -19,14 +19,34 @@ READ = (
     CONFIG, ADAPTER_CONFIG, WEIGHTS, INDEX, ADAPTER_WEIGHTS, *TOKENIZER_FILES, *TOKENIZER_SETTINGS, "merges.txt", "vocab.txt",
     "chat_template.jinja",
 )  # fmt: skip
+PICKLED = (".bin", ".pt", ".pth")
+CONVERT = (
+    "python -c \"from transformers import AutoModelForCausalLM as M; M.from_pretrained('{old}')"
+    ".save_pretrained('{new}')\" (only if you trust their origin), then copy the tokenizer's files"
+)
+CONVERT_ADAPTER = (
+    'python -c "import torch; from safetensors.torch import save_file; save_file({{k: v.contiguous() for k, v in '
+    "torch.load('{old}', weights_only=True).items()}}, '{new}')\""
+)
+
+
+JOIN_ADAPTER = (
+    'python -c "from glob import glob; from safetensors.torch import load_file, save_file; save_file({{k: v for f in '
+    "glob('{old}') for k, v in load_file(f).items()}}, '{new}')\""
+)
 LISTED = 10  # names that an error lists
 SHOWN = 80  # letters of a value that an error shows
 
 
 def shown(value: Any) -> str:
     """A value as an error shows it: as Python writes it, cut where it is long."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]} ..."
+    return brief(repr(value), SHOWN)
+
+
+def brief(text: str, most: int) -> str:
+    """A text in one line, cut where it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[:most]} ..."
 
 
 def check_readable(option: str, folder: Path) -> None:
@@ -70,14 +90,49 @@ def check_file(option: str, path: Path) -> None:
         with path.open("rb"):
             pass
     except FileNotFoundError:
-        at = f" ({path.readlink()})" if path.is_symlink() else ""
+        at = path.readlink() if path.is_symlink() else path
         raise UserError(
-            f"{option}: {path.name} is a link to a file that is not there{at}; copy the file itself"
+            f"{option}: {path.name} is a link to a file that is not there ({at}); copy the file itself"
         ) from None
     except OSError as error:
         raise UserError(
             f"{option}: {path.name} cannot be read ({error.strerror}); copy the file itself, and see that you may read it"
         ) from None
+
+
+def check_there(option: str, folder: Path, name: str) -> None:
+    """That a folder has the file of weights that it needs.
+
+    Raises:
+        UserError: it has not, or not as a file that can be read; says what there is instead, and how it becomes this file.
+    """
+    path = folder / name
+    if os.path.lexists(path):
+        check_file(option, path)
+        return
+    shards = sorted(file.name for file in folder.glob(f"{path.stem}-*-of-*.safetensors"))
+    if shards and name == WEIGHTS:
+        raise UserError(
+            f"{option}: {shards[0]} is a part of a model, and {INDEX}, which says what is in which part, is missing; copy it, "
+            "and all parts, from where the model was saved"
+        )
+    if shards and name == ADAPTER_WEIGHTS:
+        join = JOIN_ADAPTER.format(old=folder / "adapter_model-*.safetensors", new=path)
+        raise UserError(
+            f"{option}: its weights are in parts ({shards[0]}), which peft does not read; join them: {join}"
+        )
+    pickled = [file.name for file in sorted(folder.iterdir()) if file.suffix in PICKLED]
+    if pickled and name == WEIGHTS:
+        convert = CONVERT.format(old=folder, new=f"{folder}-safetensors")
+        raise UserError(
+            f"{option}: weights in {pickled[0]} only, but safetensors are needed; convert: {convert}"
+        )
+    if name == ADAPTER_WEIGHTS and (folder / "adapter_model.bin").is_file():
+        convert = CONVERT_ADAPTER.format(old=folder / "adapter_model.bin", new=path)
+        raise UserError(
+            f"{option}: weights in adapter_model.bin only, but safetensors are needed; convert: {convert}"
+        )
+    raise UserError(f"{option}: {name} is missing; there is {listing(folder)}")
 
 
 def read_json(option: str, path: Path) -> dict[str, Any]:
@@ -97,9 +152,7 @@ def read_json(option: str, path: Path) -> dict[str, Any]:
     if not text.strip():
         raise UserError(f"{option}: {path.name} is empty; copy it again")
     if not isinstance(values, dict):
-        raise UserError(
-            f"{option}: {path.name} holds no settings but a {type(values).__name__}; copy it again"
-        )
+        raise UserError(f"{option}: {path.name} holds no settings but {shown(values)}; copy it again")
     return values
 
 

@@ -18,8 +18,8 @@ from weightgraft.loading.files import (
     TOKENIZER_FILES,
     TOKENIZER_SETTINGS,
     WEIGHTS,
-    check_file,
     check_readable,
+    check_there,
     is_adapter,
     listing,
     read_json,
@@ -35,28 +35,25 @@ from weightgraft.loading.headers import (
 from weightgraft.notes import note
 
 GENERATION = "generation_config.json"
-PICKLED = (".bin", ".pt", ".pth")
-CONVERT = (
-    "python -c \"from transformers import AutoModelForCausalLM as M; M.from_pretrained('{old}')"
-    ".save_pretrained('{new}')\" (only if you trust their origin), then copy the tokenizer's files"
-)
-CONVERT_ADAPTER = (
-    'python -c "import torch; from safetensors.torch import save_file; save_file({{k: v.contiguous() for k, v in '
-    "torch.load('{old}', weights_only=True).items()}}, '{new}')\""
-)
-
-
-JOIN_ADAPTER = (
-    'python -c "from glob import glob; from safetensors.torch import load_file, save_file; save_file({{k: v for f in '
-    "glob('{old}') for k, v in load_file(f).items()}}, '{new}')\""
-)
 
 
 def stacked(folder: Path) -> tuple[Path, ...]:
     """The folders of adapters that stand on each other, as `DIR+DIR` writes them. A folder that exists as it is written is
-    one folder, whatever its name."""
+    one folder, whatever its name, alone and in a stack: of several readings, that of the longest names counts."""
     parts = str(folder).split("+")
-    return (folder,) if folder.exists() or len(parts) == 1 else tuple(map(Path, parts))
+    return tuple(map(Path, _existing(parts) or parts))
+
+
+def _existing(parts: list[str]) -> list[str]:
+    """The parts of a name, joined again to names of what exists; none where they cannot be."""
+    for stop in range(len(parts), 0, -1):
+        first, rest = "+".join(parts[:stop]), parts[stop:]
+        if first and os.path.exists(first):
+            if not rest:
+                return [first]
+            if more := _existing(rest):
+                return [first, *more]
+    return []
 
 
 def has_tokenizer(folder: Path) -> bool:
@@ -126,9 +123,9 @@ def _check_stack(option: str, folder: Path, adapters: bool) -> None:
     if not adapters:
         raise UserError(f"{option}: no such directory; models are read from local directories only")
     for part in stacked(folder):
-        if not part.exists():
+        if not os.path.exists(part) or part == Path():
             raise UserError(
-                f"{option}: no such directory: {part} ('+' stands between adapters on each other)"
+                f"{option}: no such directory: {shown(str(part))} ('+' stands between adapters on each other)"
             )
         if check_model(f"{option}: {part}", part, adapters) is not None:
             raise UserError(f"{option}: {part} is a whole model; '+' stands between adapters on each other")
@@ -140,7 +137,7 @@ def adapter_header(option: str, folder: Path) -> dict[str, Any]:
     Raises:
         UserError: it is missing, not whole, or not plain.
     """
-    _check_there(option, folder, ADAPTER_WEIGHTS)
+    check_there(option, folder, ADAPTER_WEIGHTS)
     header = whole_header(option, folder / ADAPTER_WEIGHTS)
     check_plain(option, ADAPTER_WEIGHTS, header)
     known: dict[str, str] = {}
@@ -174,7 +171,7 @@ def weight_files(option: str, folder: Path) -> list[Path]:
         if not files:
             raise UserError(f"{option}: a weight_map in {INDEX} is missing; there is {listing(folder)}")
     for file in files:
-        _check_there(option, folder, file)
+        check_there(option, folder, file)
     unread = sorted({file.name for file in folder.glob("*.safetensors")} - {*files, ADAPTER_WEIGHTS})
     if unread:
         more = f" and {len(unread) - 1} more" if len(unread) > 1 else ""
@@ -209,36 +206,6 @@ def _check_index(option: str, listed: Mapping[str, str], headers: Mapping[str, M
             if listed.get(key) != name and not is_old_buffer(key, entry["shape"]):
                 says = f"says that it is in {listed[key]}" if key in listed else "does not list it"
                 raise UserError(f"{option}: {name} has {key}, but {INDEX} {says}; copy both from one place")
-
-
-def _check_there(option: str, folder: Path, name: str) -> None:
-    path = folder / name
-    if os.path.lexists(path):
-        check_file(option, path)
-        return
-    shards = sorted(file.name for file in folder.glob(f"{path.stem}-*-of-*.safetensors"))
-    if shards and name == WEIGHTS:
-        raise UserError(
-            f"{option}: {shards[0]} is a part of a model, and {INDEX}, which says what is in which part, is missing; copy it, "
-            "and all parts, from where the model was saved"
-        )
-    if shards and name == ADAPTER_WEIGHTS:
-        join = JOIN_ADAPTER.format(old=folder / "adapter_model-*.safetensors", new=path)
-        raise UserError(
-            f"{option}: its weights are in parts ({shards[0]}), which peft does not read; join them: {join}"
-        )
-    pickled = [file.name for file in sorted(folder.iterdir()) if file.suffix in PICKLED]
-    if pickled and name == WEIGHTS:
-        convert = CONVERT.format(old=folder, new=f"{folder}-safetensors")
-        raise UserError(
-            f"{option}: weights in {pickled[0]} only, but safetensors are needed; convert: {convert}"
-        )
-    if name == ADAPTER_WEIGHTS and (folder / "adapter_model.bin").is_file():
-        convert = CONVERT_ADAPTER.format(old=folder / "adapter_model.bin", new=path)
-        raise UserError(
-            f"{option}: weights in adapter_model.bin only, but safetensors are needed; convert: {convert}"
-        )
-    raise UserError(f"{option}: {name} is missing; there is {listing(folder)}")
 
 
 def same_tokenizer(one: Path, other: Path) -> bool:

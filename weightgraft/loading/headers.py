@@ -55,7 +55,8 @@ def whole_header(option: str, path: Path) -> dict[str, Any]:
                 "`git lfs pull` in its repository gets it"
             )
         raise UserError(
-            f"{option}: {path.name} is cut short or no safetensors file: {size} bytes without a whole header"
+            f"{option}: {path.name} is cut short or no safetensors file: {size} bytes without a whole header; "
+            "copy it again"
         )
     entries = {key: entry for key, entry in header.items() if key != "__metadata__"}
     spans = {key: _span_of(entry) for key, entry in entries.items()}
