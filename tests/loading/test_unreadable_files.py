@@ -7,6 +7,9 @@ import pytest
 from checkpoints import answer, copied, loaded
 
 from weightgraft import GraftedModel
+from weightgraft.errors import UserError
+from weightgraft.inspection.folders import check_folders
+from weightgraft.loading.tokenizers import load_tokenizers
 
 OF_A_MODEL = (
     "config.json",
@@ -90,9 +93,6 @@ def test_a_file_that_one_may_not_read_is_told(folder, tmp_path, monkeypatch, nam
     ],
 )
 def test_settings_that_are_none_are_told(folder, tmp_path, name, content, words):
-    from weightgraft.errors import UserError
-    from weightgraft.inspection.folders import check_folders
-
     spoilt = copied(folder / ("qv" if name in OF_AN_ADAPTER else "sft"), tmp_path / "spoilt")
     (spoilt / name).write_bytes(content)
     with pytest.raises(UserError) as told:
@@ -100,6 +100,20 @@ def test_settings_that_are_none_are_told(folder, tmp_path, name, content, words)
     line = str(told.value)
     assert line.startswith(f"--donor sft={spoilt}: {name} {words}") and "\n" not in line
     assert line.endswith("copy it again")
+
+
+def test_a_file_that_nobody_reads_may_be_unreadable(folder, tmp_path, monkeypatch):
+    spoilt = copied(folder / "sft", tmp_path / "spoilt")
+    for path in (folder / "base", spoilt):
+        (path / "notes.md").write_text("mine")
+
+    def forbidden(*given, **named):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("filecmp.cmp", forbidden)
+    check_folders(folder / "base", {"sft": spoilt})
+    assert {*load_tokenizers(folder / "base", {"sft": spoilt})} == {"recipient", "sft"}
+    (folder / "base" / "notes.md").unlink()
 
 
 def test_weights_without_a_byte_are_told(folder, tmp_path):

@@ -172,6 +172,6 @@ def listing(folder: Path) -> str:
     if models:
         which = "give that one" if len(models) == 1 else "give one of these"
         return f"a model in {', '.join(str(model) for model in models[:LISTED])}: {which}"
-    names = [entry.name + "/" * entry.is_dir() for entry in entries]
+    names = [entry.name + "/" * os.path.isdir(entry) for entry in entries]
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return ", ".join(names[:LISTED]) + more if names else "nothing"
