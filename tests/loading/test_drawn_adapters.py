@@ -52,6 +52,7 @@ def renamed(weights: Weights, rng: random.Random) -> Weights:
         (".layers.", ".h."),
         (".lora_A.weight", ".lora_A.default.weight"),
         (".lora_A.weight", ".lora_a.weight"),
+        (".lora_magnitude_vector", ".lora_magnitude_vector.default.weight"),
         (".lora_B", ".lora_up"),
     ])  # fmt: skip
     fit = [name for name in weights if old in name] or [*weights]
@@ -141,7 +142,9 @@ WRONG: tuple[dict[str, Any], ...] = (
     {"target_modules": ["gate_proj"]}, {"target_modules": None}, {"target_modules": {"q_proj": 1}},
     {"modules_to_save": ["embed_tokens"]}, {"modules_to_save": "(", "target_modules": ["q_proj"]}, {"modules_to_save": [4]},
     {"peft_type": "LOHA"}, {"peft_type": "NONESUCH"}, {"peft_type": None}, {"peft_type": ["LORA"]}, {"peft_type": "IA3"},
-    {"peft_type": "PROMPT_TUNING"}, {"peft_type": "ADALORA"}, {"init_lora_weights": "pissa"},
+    {"peft_type": "PROMPT_TUNING"}, {"peft_type": "ADALORA"}, {"peft_type": "lora"}, {"peft_type": ""}, {"r": 10**400},
+    {"r": 10**12}, {"lora_alpha": 10**400}, {"lora_alpha": float("inf")}, {"lora_alpha": {"a": 1}}, {"bias": "nonesuch"},
+    {"alpha_pattern": {"q_proj": None}}, {"rank_pattern": {"q_proj": 10**400}}, {"init_lora_weights": "pissa"},
     {"init_lora_weights": "pissa_niter_16"}, {"init_lora_weights": "olora"}, {"init_lora_weights": "corda"},
     {"init_lora_weights": "loftq"}, {"init_lora_weights": "lora_ga"}, {"init_lora_weights": "PiSSA"},
     {"init_lora_weights": "mica"}, {"alora_invocation_tokens": [3, 4]}, {"layer_replication": [[0, 3], [1, 3]]},
@@ -176,7 +179,7 @@ RIGHT: tuple[dict[str, Any], ...] = (
     {"init_lora_weights": "gaussian"}, {"init_lora_weights": "eva"}, {"init_lora_weights": "orthogonal"},
     {"base_model_name_or_path": "somebody/another"}, {"base_model_name_or_path": None}, {"bias": "none"}, {"a_new_entry": 3},
     {"auto_mapping": None}, {"corda_config": None}, {"megatron_core": "megatron.core"}, {"peft_version": "0.9.0"},
-    {"exclude_modules": ["nonesuch"]}, {"loftq_config": {}},
+    {"exclude_modules": ["nonesuch"]}, {"loftq_config": {}}, {"lora_bias": None}, {"modules_to_save": None}, {"lora_dropout": 0},
 )  # fmt: skip
 
 
@@ -191,6 +194,13 @@ def halved(weights: Weights, rng: random.Random) -> None:
         weights[name] = weights[name].to(kind)
 
 
+def magnitudes_otherwise(weights: Weights, rng: random.Random) -> Weights:
+    """DoRA's as peft reads them too."""
+    names = [name for name in weights if name.endswith("lora_magnitude_vector")]
+    moved = some(rng, names) if names else []
+    return {f"{name}.weight" if name in moved else name: weight for name, weight in weights.items()}
+
+
 def reordered(weights: Weights, rng: random.Random) -> Weights:
     return {name: weights[name] for name in rng.sample(sorted(weights), len(weights))}
 
@@ -199,7 +209,7 @@ def reordered(weights: Weights, rng: random.Random) -> Weights:
 @given(
     kind=st.sampled_from(KINDS),
     right=st.sampled_from(RIGHT),
-    change=st.sampled_from([kept, halved, reordered]),
+    change=st.sampled_from([kept, halved, reordered, magnitudes_otherwise]),
     rng=DRAWS,
 )
 def test_what_an_adapters_folder_says_is_what_is_grafted(folder, tmp_path_factory, kind, right, change, rng):

@@ -73,6 +73,14 @@ def packed(weights: Weights, rng: random.Random) -> None:
         weights[names[0] + "_scale_inv"] = torch.ones(1)
 
 
+def hollow(weights: Weights, rng: random.Random) -> None:
+    """As ZeRO-3 and FSDP leave them: empty, flat, or in one."""
+    for name in some(rng, [name for name in weights if weights[name].dim() == 2]):
+        weights[name] = rng.choice([torch.zeros(0), weights[name].flatten()])
+    if rng.random() < 0.5:
+        weights["model.layers.0._flat_param"] = torch.ones(99)
+
+
 def scaled(weights: Weights, rng: random.Random) -> None:
     end = rng.choice(
         [
@@ -98,7 +106,7 @@ def twice(weights: Weights, rng: random.Random) -> None:
 @search(110)
 @given(
     name=st.sampled_from(FAMILIES),
-    damage=st.sampled_from([lost, renamed, renamed, cut, more, packed, scaled, twice, no_number]),
+    damage=st.sampled_from([lost, renamed, renamed, cut, more, packed, hollow, scaled, twice, no_number]),
     rng=DRAWS,
 )
 def test_a_model_whose_file_is_not_what_its_config_asks_for_is_refused(
@@ -146,6 +154,7 @@ def old_buffers(path: Path, rng: random.Random) -> None:
                 for i in range(3)
             }
             new |= {f"{layers}.{i}.{attention}.masked_bias": torch.tensor(-1e9) for i in range(3)}
+        new["model.embeddings.position_ids"] = torch.arange(64)[None]
         return weights | new | {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(3)}
 
     reweighted(path, add)
@@ -172,11 +181,19 @@ def tie_spelled_out(path: Path, rng: random.Random) -> None:
     reweighted(path, add)
 
 
+def types_in_other_words(path: Path, rng: random.Random) -> None:
+    """transformers builds a config of torch's own words alone; the files say their types themselves."""
+    words = ["bf16", "torch.bfloat16", "auto", "fp32", None, 3, ["float32"]]
+    edited(path, **{rng.choice(["dtype", "torch_dtype"]): rng.choice(words)})
+
+
 def unread_beside(path: Path, rng: random.Random) -> None:
     save_file({"a": torch.ones(1)}, path / rng.choice(["consolidated.safetensors", "model.fp16.safetensors"]))
 
 
-CHANGES = [kept, other_types, without_prefix, old_buffers, in_shards, tie_spelled_out, unread_beside]
+CHANGES = [
+    kept, other_types, without_prefix, old_buffers, in_shards, tie_spelled_out, unread_beside, types_in_other_words,
+]  # fmt: skip
 
 
 @cache
@@ -193,6 +210,8 @@ def test_what_a_models_folder_says_is_what_is_grafted(folder, tmp_path_factory, 
     change(given_folder, rng)
     found = answer(folder / name, given_folder)
     assert not found.line, found.line
+    if change is types_in_other_words:
+        edited(given_folder, dtype="float32")
     assert abs(found.sft - plain(loaded(given_folder))) <= TOLERANCE
     assert (
         abs(found.pre - base_number(folder / name)) <= TOLERANCE
@@ -216,7 +235,8 @@ WRONG: tuple[dict[str, Any], ...] = (
     {"quantization_config": {"quant_method": "gptq", "bits": 4}}, {"quantization_config": {"load_in_4bit": True}},
     {"hidden_act": "nonesuch"}, {"hidden_act": 3}, {"rope_parameters": "yarn"}, {"text_config": 3, "model_type": "gemma3"},
     {"text_config": {"model_type": "llama"}, "model_type": "nonesuch"},
-    {"text_config": {"model_type": "mamba"}, "model_type": "llava"},
+    {"text_config": {"model_type": "mamba"}, "model_type": "llava"}, {"transformers_weights": "other.safetensors"},
+    {"transformers_weights": "../base/model.safetensors"}, {"transformers_weights": ["model.safetensors"]},
 )  # fmt: skip
 
 

@@ -218,7 +218,8 @@ class RoutedLinear(_Routed):
             update = None if owner == NOBODY else self.updates[owner]
             if update is not None:
                 inner = take(states, 0, rows)[:, inputs].to(update.a.dtype) @ update.a[:, inputs].T
-                _add(output, rows, outputs, (inner @ update.b[outputs].T).to(output.dtype))
+                # Added before it is rounded to the output's type, as peft does.
+                _add(output, rows, outputs, inner @ update.b[outputs].T)
 
 
 def transposed_weight(

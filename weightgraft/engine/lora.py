@@ -9,25 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 from transformers import PreTrainedModel
 
 from weightgraft.errors import UserError
-from weightgraft.loading.adapter_configs import MERGE, check_adapter_config
-from weightgraft.loading.fit import OTHER_ROWS, check_adapter_fits
-from weightgraft.loading.folders import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_header, read_json
+from weightgraft.loading.adapter_configs import AGAIN, MERGE, NULL, check_adapter_config
+from weightgraft.loading.files import ADAPTER_CONFIG, brief, check_readable, read_json
+from weightgraft.loading.fit import check_adapter_fits
+from weightgraft.loading.folders import adapter_header
 from weightgraft.notes import note
 
 from .clone import shallow_clone
 from .compatibility import base_differences, check_make
 from .leaves import LowRank, is_linear
 from .objects import check_numbers, is_real
+from .precision import PREFIX, load_numbers
 from .surroundings import check_by_class, check_same_between
 
 Leaves = dict[str, LowRank | nn.Module]
 BIASES = f"its config says that biases were trained (bias), which cannot be grafted: {MERGE}"
-PREFIX = "base_model.model."  # of the names in an adapter's file
+SAID = 300  # letters of what peft says
 # What peft raises where a config, a file and a base do not fit; most of it is known before peft is asked.
 OF_PEFT = (
     ValueError, TypeError, KeyError, AttributeError, RuntimeError, NotImplementedError, ImportError, ArithmeticError, re.error,
@@ -82,12 +83,13 @@ def load_adapter(option: str, folder: Path, recipient: PreTrainedModel) -> Any:
     from peft import PeftConfig, PeftModel
     from peft.utils.save_and_load import get_peft_model_state_dict
 
-    if not (folder / ADAPTER_CONFIG).exists():
-        raise ValueError(
-            f"{option}: no {ADAPTER_CONFIG} there; load a whole model with from_pretrained and pass the object"
-        )
     odd: list[str] = []
     try:
+        check_readable(option, folder)
+        if not (folder / ADAPTER_CONFIG).exists():
+            raise UserError(
+                f"{option}: no {ADAPTER_CONFIG} there; load a whole model with from_pretrained and pass the object"
+            )
         settings = read_json(option, folder / ADAPTER_CONFIG)
         check_adapter_config(option, settings)
         header = adapter_header(option, folder)
@@ -95,6 +97,10 @@ def load_adapter(option: str, folder: Path, recipient: PreTrainedModel) -> Any:
             warnings.simplefilter("ignore")  # what peft warns of is an error or a note here
             config = PeftConfig.from_pretrained(str(folder))
             config.init_lora_weights = False  # what is loaded needs no start
+            config.lora_dropout = 0.0  # is for training
+            for key, meant in NULL.items():
+                if getattr(config, key) is None:
+                    setattr(config, key, meant)
             # On meta, so that what is not loaded has no numbers; and peft then puts loaded tensors in the place of others and
             # writes into none, so that what it loads beside A and B (biases) does not reach the recipient.
             model = PeftModel(
@@ -110,23 +116,15 @@ def load_adapter(option: str, folder: Path, recipient: PreTrainedModel) -> Any:
             grown = check_adapter_fits(
                 option, {key: tuple(weight.shape) for key, weight in asked.items()}, header, base
             )
-            if grown and is_real():
-                odd = _load_without(option, model, folder, grown, recipient)
-            elif is_real():
-                device = str(recipient.device)
-                model.load_adapter(
-                    folder,
-                    "default",
-                    low_cpu_mem_usage=True,
-                    autocast_adapter_dtype=False,
-                    torch_device=device,
-                )
             if is_real():
-                _in_types_of(model, recipient.dtype)
+                odd = load_numbers(option, model, folder, grown, recipient)
     except UserError as error:
         raise ValueError(str(error)) from None
     except OF_PEFT as error:
-        raise ValueError(f"{option}: {ADAPTER_CONFIG}: peft says: {' '.join(str(error).split())}") from error
+        told = brief(str(error), SAID)
+        raise ValueError(
+            f"{option}: {ADAPTER_CONFIG}: peft cannot build this adapter; correct that file, or {AGAIN}: {told}"
+        ) from error
     for line in odd:
         note(line)
     unknown = [
@@ -139,41 +137,6 @@ def load_adapter(option: str, folder: Path, recipient: PreTrainedModel) -> Any:
             f"{option}: {ADAPTER_CONFIG} has entries that this version of peft does not know, left out: {', '.join(unknown)}"
         )
     return model.eval()
-
-
-def _load_without(
-    option: str, model: Any, folder: Path, grown: Sequence[str], recipient: PreTrainedModel
-) -> list[str]:
-    """Load an adapter of a base to which tokens were added, but for the embedding's and unembedding's rows. Gives what to note.
-
-    Raises:
-        ValueError: the rows of the tokens that the recipient has are not the recipient's: training has changed them.
-    """
-    from peft import set_peft_model_state_dict
-
-    tensors = load_file(folder / ADAPTER_WEIGHTS, device=str(recipient.device))
-    ours, told = recipient.state_dict(), []
-    for key in grown:
-        name = key.removeprefix(PREFIX).replace(".base_layer.", ".")
-        rows, theirs = ours[name], tensors.pop(key)
-        if not torch.equal(theirs[: len(rows)].to(rows.dtype), rows):
-            raise ValueError(f"{option}: its base differs from the recipient in {name}: {OTHER_ROWS}")
-        told.append(
-            f"{option}: {name}: {len(theirs)} rows, of which the first {len(rows)} are the recipient's; those "
-            "of the added tokens are left out, and the softmax runs over the recipient's"
-        )
-    set_peft_model_state_dict(model, tensors, low_cpu_mem_usage=True)
-    return told
-
-
-def _in_types_of(model: Any, dtype: torch.dtype) -> None:
-    """An adapter's tensors in the types in which peft runs them on a base of this type, whatever the file has: a saved module in
-    the base's, A and B in float32 at least."""
-    for name, parameter in model.named_parameters():
-        if "lora_" in name:
-            parameter.data = parameter.data.to(torch.promote_types(dtype, torch.float32))
-        elif "modules_to_save" in name:
-            parameter.data = parameter.data.to(dtype)
 
 
 def _leaves(name: str, donor: Any, recipient: PreTrainedModel, paths: Sequence[str]) -> Leaves:

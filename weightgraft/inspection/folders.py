@@ -7,7 +7,8 @@ from pathlib import Path
 from weightgraft.engine.notation import NAME, RESERVED
 from weightgraft.engine.schemes import RECIPIENT
 from weightgraft.errors import UserError
-from weightgraft.loading.folders import TOKENIZER_FILES, check_model, check_tokenizer, has_tokenizer, listing
+from weightgraft.loading.files import TOKENIZER_FILES, listing
+from weightgraft.loading.folders import check_model, check_tokenizer, has_tokenizer
 
 
 def named_donors(given: Sequence[str]) -> dict[str, Path]:

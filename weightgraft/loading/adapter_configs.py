@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from weightgraft.errors import UserError
+from weightgraft.loading.files import shown
 
 FILE = "adapter_config.json"
 MERGE = "merge it into its base (PeftModel.from_pretrained(base, DIR).merge_and_unload().save_pretrained(NEW)) and give that folder"
@@ -30,7 +31,19 @@ MORE = {
     "use_qalora": "it stands on groups of a quantized base (QA-LoRA)",
     "velora_config": "it is a variant of LoRA (VeLoRA)",
 }
+# Kinds of adapters that peft cannot merge: what they add is no change of weights.
+UNMERGED = frozenset({
+    "ADAPTION_PROMPT", "CARTRIDGE", "CPT", "LILY", "MULTITASK_PROMPT_TUNING", "POLY", "PREFIX_TUNING", "PROMPT_TUNING", "P_TUNING",
+    "SHADOW", "XLORA",
+})  # fmt: skip
+# What null means in entries that are not null by default: what peft takes it for, where it does not fail on it.
+NULL: dict[str, Any] = {
+    "alpha_pattern": {}, "bias": "none", "fan_in_fan_out": False, "rank_pattern": {}, "use_dora": False, "use_rslora": False,
+}  # fmt: skip
+AGAIN = f"copy {FILE} again, from where the adapter was trained"
 NUMBER = (int, float)
+BIASES = [None, "none", "all", "lora_only"]
+MOST_RANKS = 2**31
 
 
 def check_adapter_config(option: str, config: Mapping[str, Any]) -> None:
@@ -40,18 +53,24 @@ def check_adapter_config(option: str, config: Mapping[str, Any]) -> None:
         UserError: names the entry, what it means, and what to do.
     """
     kind = config.get("peft_type")
-    if kind != "LORA":
-        cure = (
-            f"; {MERGE}"
-            if kind in ("ADALORA", "DORA", "LOHA", "LOKR", "IA3", "OFT", "BOFT", "VERA", "VBLORA", "HRA")
-            else ""
-        )
+    if not isinstance(kind, str) or not kind:
         raise UserError(
-            f"{option}: a {kind} adapter ({FILE}: peft_type); of peft's adapters, only LORA can be grafted{cure}"
+            f"{option}: {FILE} does not say what adapter it is (peft_type is {shown(kind)}); {AGAIN}"
+        )
+    if kind != "LORA":
+        cure = MERGE
+        if kind.upper() == "LORA":
+            cure = "peft writes it in capitals: correct that entry"
+        elif kind.upper() in UNMERGED:
+            cure = "what it adds is no change of weights, so it cannot be merged either; give a LoRA adapter or a whole model"
+        raise UserError(
+            f"{option}: a {shown(kind)[1:-1]} adapter ({FILE}: peft_type); of peft's adapters, only LORA can be grafted; {cure}"
         )
     for key, wanted, fits in _types(config):
         if not fits:
-            raise UserError(f"{option}: {FILE}: {key} is {config.get(key)!r}; it must be {wanted}")
+            raise UserError(
+                f"{option}: {FILE}: {key} is {shown(config.get(key))}; it must be {wanted}; correct that entry, or {AGAIN}"
+            )
     initial = config.get("init_lora_weights")
     if isinstance(initial, str) and CHANGES_BASE.fullmatch(initial.lower()):
         raise UserError(
@@ -69,8 +88,9 @@ def _types(config: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
     """(entry, what it must be, whether it is) of the entries that numbers depend on."""
     rank, alpha = config.get("r", 8), config.get("lora_alpha", 8)
     found = [
-        ("r", "a whole number above 0", type(rank) is int and rank > 0),
+        ("r", "a whole number above 0", _is_rank(rank)),
         ("lora_alpha", "a number", _is_number(alpha)),
+        ("bias", "none, all or lora_only", config.get("bias") in BIASES),
     ]
     for key in ("target_modules", "exclude_modules", "modules_to_save"):
         value = config.get(key)
@@ -78,15 +98,19 @@ def _types(config: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
         found.append(
             (key, "a list of names, or a regular expression", value is None or names or _is_pattern(value))
         )
-    for key, fits in (("rank_pattern", lambda n: type(n) is int and n > 0), ("alpha_pattern", _is_number)):
+    for key, fits in (("rank_pattern", _is_rank), ("alpha_pattern", _is_number)):
         value = config.get(key) or {}
         right = isinstance(value, Mapping) and all(
             _is_pattern(name) and fits(number) for name, number in value.items()
         )
         found.append((key, "numbers by names of modules", right))
     for key in ("use_rslora", "use_dora", "fan_in_fan_out"):
-        found.append((key, "true or false", isinstance(config.get(key, False), bool)))
+        found.append((key, "true or false", isinstance(config.get(key), bool | None)))
     return found
+
+
+def _is_rank(value: Any) -> bool:
+    return type(value) is int and 0 < value < MOST_RANKS
 
 
 def _is_number(value: Any) -> bool:

@@ -38,6 +38,7 @@ def class_of(config: PretrainedConfig) -> Any:
 def built(values: Mapping[str, Any]) -> PreTrainedModel:
     """A model without weights of the entries of a config.json."""
     entries = copy.deepcopy(dict(values))  # configurations complete their nested settings in place
+    entries["dtype"] = torch.float32  # whatever they say of it, as when a folder is read
     config = AutoConfig.for_model(entries.pop("model_type"), **entries)
     with torch.device("meta"):
         return class_of(config)._from_config(config, dtype=torch.float32)

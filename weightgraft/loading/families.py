@@ -5,6 +5,7 @@ from typing import Any
 
 from weightgraft.engine.families import FAMILIES, family_of
 from weightgraft.errors import UserError
+from weightgraft.loading.files import CONFIG, shown
 
 EXPERTS = (
     "num_local_experts",
@@ -36,7 +37,12 @@ def checked_family(option: str, config: Mapping[str, Any]) -> str:
     Raises:
         UserError: no family, a mixture of experts, a quantized model, an unknown wrapper.
     """
-    name, text = str(config.get("model_type")), config.get("text_config")
+    name, text = config.get("model_type"), config.get("text_config")
+    if not isinstance(name, str) or not name:
+        raise UserError(
+            f"{option}: {CONFIG} does not say what family the model is of (model_type is {shown(name)}); copy it again, from where "
+            "the model was trained"
+        )
     if config.get("quantization_config") or (isinstance(text, dict) and text.get("quantization_config")):
         raise UserError(
             f"{option}: a quantized model (config.json has quantization_config); grafting needs plain weights"

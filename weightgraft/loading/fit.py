@@ -13,7 +13,7 @@ from transformers.core_model_loading import WeightConverter, WeightRenaming, ren
 
 from weightgraft.errors import UserError
 from weightgraft.loading.adapter_configs import MERGE
-from weightgraft.loading.headers import is_old_buffer
+from weightgraft.loading.headers import HOLLOW, is_old_buffer
 
 Shape = tuple[int, ...]
 Header = Mapping[str, Mapping[str, Any]]
@@ -31,7 +31,7 @@ MODEL_CURES = (
 ADAPTER_CURES = (
     *MODEL_CURES[:3],
     (
-        r"\.lora_[AB]\.\w+\.weight$",
+        r"\.lora_[AB]\.\w+\.weight$|\.lora_magnitude_vector\.\w+",
         "it is a state dict of peft's and no saved adapter: save with model.save_pretrained",
     ),
     (r"language_model\.|text_model\.|vision", f"it was trained inside an image-text model: {MERGE}"),
@@ -40,9 +40,6 @@ ADAPTER_CURES = (
         r"lora_magnitude_vector",
         "it is DoRA, but adapter_config.json does not say so (use_dora): restore that file",
     ),
-)
-HOLLOW = (
-    "it was saved in parts that nobody gathered (ZeRO-3, FSDP): gather its parameters, then save it again"
 )
 OTHER_MODEL = "copy config.json and weights from one place"
 OTHER_ROWS = f"it was trained on a base to which tokens had been added: {MERGE}"
@@ -70,8 +67,9 @@ def check_model_fits(option: str, model: PreTrainedModel, header: Header) -> Non
                     f"{option}: {filled[place]} and {name} are both {place}; remove the one that is not meant"
                 )
             if whole and shape != state[place]:
+                cure = HOLLOW if len(shape) == 1 < len(state[place]) else OTHER_MODEL
                 raise UserError(
-                    f"{option}: {name} has shape {shape} in the file, {state[place]} by config.json; {OTHER_MODEL}"
+                    f"{option}: {name} has shape {shape} in the file, {state[place]} by config.json; {cure}"
                 )
             filled[place] = name
     ties = [{*pair} for pair in model.all_tied_weights_keys.items()]

@@ -1,7 +1,7 @@
 """Is a directory the model that it should be? Told from names, sizes and headers, before torch is imported or a weight is read."""
 
 import filecmp
-import json
+import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -10,38 +10,50 @@ from typing import Any
 from weightgraft.errors import UserError
 from weightgraft.loading.adapter_configs import check_adapter_config
 from weightgraft.loading.families import checked_family, text_settings
-from weightgraft.loading.headers import check_plain, is_old_buffer, whole_header
+from weightgraft.loading.files import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    CONFIG,
+    INDEX,
+    TOKENIZER_FILES,
+    TOKENIZER_SETTINGS,
+    WEIGHTS,
+    check_readable,
+    check_there,
+    is_adapter,
+    listing,
+    read_json,
+    shown,
+)
+from weightgraft.loading.headers import (
+    adapter_key,
+    check_gathered,
+    check_plain,
+    is_old_buffer,
+    whole_header,
+)
 from weightgraft.notes import note
 
-LISTED = 10  # names that an error lists
-WEIGHTS, ADAPTER_WEIGHTS = "model.safetensors", "adapter_model.safetensors"
-INDEX = "model.safetensors.index.json"
-CONFIG, ADAPTER_CONFIG, GENERATION = "config.json", "adapter_config.json", "generation_config.json"
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
-TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-PICKLED = (".bin", ".pt", ".pth")
-CONVERT = (
-    "python -c \"from transformers import AutoModelForCausalLM as M; M.from_pretrained('{old}')"
-    ".save_pretrained('{new}')\" (only if you trust their origin), then copy the tokenizer's files"
-)
-CONVERT_ADAPTER = (
-    'python -c "import torch; from safetensors.torch import save_file; save_file({{k: v.contiguous() for k, v in '
-    "torch.load('{old}', weights_only=True).items()}}, '{new}')\""
-)
-
-
-def is_adapter(folder: Path) -> bool:
-    """Whether a folder is read as an adapter: it has one's config, and its weights or no whole model beside it."""
-    if not (folder / ADAPTER_CONFIG).exists():
-        return False
-    return any(folder.glob("adapter_model.*")) or not (folder / CONFIG).exists()
+GENERATION = "generation_config.json"
 
 
 def stacked(folder: Path) -> tuple[Path, ...]:
     """The folders of adapters that stand on each other, as `DIR+DIR` writes them. A folder that exists as it is written is
-    one folder, whatever its name."""
+    one folder, whatever its name, alone and in a stack: of several readings, that of the longest names counts."""
     parts = str(folder).split("+")
-    return (folder,) if folder.exists() or len(parts) == 1 else tuple(map(Path, parts))
+    return tuple(map(Path, _existing(parts) or parts))
+
+
+def _existing(parts: list[str]) -> list[str]:
+    """The parts of a name, joined again to names of what exists; none where they cannot be."""
+    for stop in range(len(parts), 0, -1):
+        first, rest = "+".join(parts[:stop]), parts[stop:]
+        if first and os.path.exists(first):
+            if not rest:
+                return [first]
+            if more := _existing(rest):
+                return [first, *more]
+    return []
 
 
 def has_tokenizer(folder: Path) -> bool:
@@ -64,10 +76,7 @@ def check_model(option: str, folder: Path, adapters: bool) -> str | None:
     if len(stacked(folder)) > 1:
         _check_stack(option, folder, adapters)
         return None
-    if not folder.exists():
-        raise UserError(f"{option}: no such directory; models are read from local directories only")
-    if not folder.is_dir():
-        raise UserError(f"{option}: a file; give the directory that holds the model")
+    check_readable(option, folder)
     if is_adapter(folder) and (adapters or not (folder / CONFIG).exists()):
         if not adapters:
             raise UserError(f"{option}: an adapter; the recipient must be a whole model (the adapter's base)")
@@ -85,7 +94,9 @@ def check_model(option: str, folder: Path, adapters: bool) -> str | None:
             )
         raise UserError(f"{option}: no model ({CONFIG} is missing); there is {listing(folder)}")
     config = read_json(option, folder / CONFIG)
-    family, weights = checked_family(option, config), len(model_header(option, folder))
+    family = checked_family(option, config)
+    _check_named_weights(option, folder, config)
+    weights = len(model_header(option, folder))
     for key in ("num_hidden_layers", "n_layer"):
         layers = text_settings(config).get(key)
         if isinstance(layers, int) and layers > weights:  # before as many are built
@@ -98,13 +109,23 @@ def check_model(option: str, folder: Path, adapters: bool) -> str | None:
     return family
 
 
+def _check_named_weights(option: str, folder: Path, config: Mapping[str, Any]) -> None:
+    """That config.json does not send transformers to other weights than those that are read here."""
+    named, read = config.get("transformers_weights"), WEIGHTS if (folder / WEIGHTS).exists() else INDEX
+    if named not in (None, read):
+        raise UserError(
+            f"{option}: {CONFIG}: transformers_weights is {shown(named)}, and transformers would read that in the place of {read}; "
+            f"call the file that is meant {read}, and remove that entry"
+        )
+
+
 def _check_stack(option: str, folder: Path, adapters: bool) -> None:
     if not adapters:
         raise UserError(f"{option}: no such directory; models are read from local directories only")
     for part in stacked(folder):
-        if not part.exists():
+        if not os.path.exists(part) or part == Path():
             raise UserError(
-                f"{option}: no such directory: {part} ('+' stands between adapters on each other)"
+                f"{option}: no such directory: {shown(str(part))} ('+' stands between adapters on each other)"
             )
         if check_model(f"{option}: {part}", part, adapters) is not None:
             raise UserError(f"{option}: {part} is a whole model; '+' stands between adapters on each other")
@@ -116,10 +137,17 @@ def adapter_header(option: str, folder: Path) -> dict[str, Any]:
     Raises:
         UserError: it is missing, not whole, or not plain.
     """
-    _check_there(option, folder, ADAPTER_WEIGHTS)
+    check_there(option, folder, ADAPTER_WEIGHTS)
     header = whole_header(option, folder / ADAPTER_WEIGHTS)
     check_plain(option, ADAPTER_WEIGHTS, header)
-    return header
+    known: dict[str, str] = {}
+    for key in header:
+        if (name := adapter_key(key)) in known:
+            raise UserError(
+                f"{option}: {known[name]} and {key} are both {name}; remove the one that is not meant"
+            )
+        known[name] = key
+    return {name: header[key] for name, key in known.items()}
 
 
 def weight_files(option: str, folder: Path) -> list[Path]:
@@ -134,15 +162,16 @@ def weight_files(option: str, folder: Path) -> list[Path]:
         shards = read_json(option, folder / INDEX).get("weight_map")
         if not isinstance(shards, dict) or not all(isinstance(file, str) for file in shards.values()):
             raise UserError(f"{option}: {INDEX} has no weight_map from weights to files")
-        if outside := [file for file in shards.values() if Path(file).name != file]:
+        if outside := [file for file in shards.values() if Path(file).name != file or file in ("", "..")]:
             raise UserError(
-                f"{option}: {INDEX} has no weight_map to files of this folder, but to {outside[0]}"
+                f"{option}: {INDEX} has no weight_map to files of this folder, but to {shown(outside[0])}; copy all shards into "
+                "this folder, with the index that was saved with them"
             )
         files = sorted(set(shards.values()))
         if not files:
             raise UserError(f"{option}: a weight_map in {INDEX} is missing; there is {listing(folder)}")
     for file in files:
-        _check_there(option, folder, file)
+        check_there(option, folder, file)
     unread = sorted({file.name for file in folder.glob("*.safetensors")} - {*files, ADAPTER_WEIGHTS})
     if unread:
         more = f" and {len(unread) - 1} more" if len(unread) > 1 else ""
@@ -160,6 +189,7 @@ def model_header(option: str, folder: Path) -> dict[str, Any]:
     headers = {path.name: whole_header(option, path) for path in files}
     for name, header in headers.items():
         check_plain(option, name, header)
+        check_gathered(option, name, header)
     if [*headers] != [WEIGHTS]:
         _check_index(option, read_json(option, folder / INDEX)["weight_map"], headers)
     return {key: entry for header in headers.values() for key, entry in header.items()}
@@ -178,35 +208,16 @@ def _check_index(option: str, listed: Mapping[str, str], headers: Mapping[str, M
                 raise UserError(f"{option}: {name} has {key}, but {INDEX} {says}; copy both from one place")
 
 
-def _check_there(option: str, folder: Path, name: str) -> None:
-    path = folder / name
-    if path.is_file():
-        return
-    if path.is_symlink():
-        raise UserError(
-            f"{option}: {name} is a link to a file that is not there ({path.readlink()}); copy the file itself"
-        )
-    pickled = [file.name for file in sorted(folder.iterdir()) if file.suffix in PICKLED]
-    if pickled and name == WEIGHTS:
-        convert = CONVERT.format(old=folder, new=f"{folder}-safetensors")
-        raise UserError(
-            f"{option}: weights in {pickled[0]} only, but safetensors are needed; convert: {convert}"
-        )
-    if name == ADAPTER_WEIGHTS and (folder / "adapter_model.bin").is_file():
-        convert = CONVERT_ADAPTER.format(old=folder / "adapter_model.bin", new=path)
-        raise UserError(
-            f"{option}: weights in adapter_model.bin only, but safetensors are needed; convert: {convert}"
-        )
-    raise UserError(f"{option}: {name} is missing; there is {listing(folder)}")
-
-
 def same_tokenizer(one: Path, other: Path) -> bool:
     """Whether two folders have the same tokenizer: all that lies in them beside weights and configs, byte by byte."""
     names, theirs = (
         {path.name for path in folder.iterdir() if path.is_file() and not _is_the_models(path)}
         for folder in (one, other)
     )
-    return names == theirs and all(filecmp.cmp(one / name, other / name, shallow=False) for name in names)
+    try:
+        return names == theirs and all(filecmp.cmp(one / name, other / name, shallow=False) for name in names)
+    except OSError:  # one of them cannot be read: what the tokenizer needs is told when it is loaded
+        return False
 
 
 def _is_the_models(path: Path) -> bool:
@@ -245,32 +256,3 @@ def _largest_token(content: bytes) -> int:
 
     vocabulary = Tokenizer.from_str(content.decode()).get_vocab(with_added_tokens=False)
     return max(vocabulary.values(), default=-1)
-
-
-def read_json(option: str, path: Path) -> dict[str, Any]:
-    """The settings in a file.
-
-    Raises:
-        UserError: it cannot be read, or holds something else.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as error:
-        raise UserError(f"{option}: {path.name} is no JSON: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{option}: {path.name} holds no settings but a {type(values).__name__}")
-    return values
-
-
-def listing(folder: Path) -> str:
-    """What is in a directory, in one line; models among its directories are told first."""
-    entries = sorted(folder.iterdir())
-    if snapshots := sorted((folder / "snapshots").glob("*/")):  # a folder of the hub's cache
-        entries = snapshots
-    models = [entry for entry in entries if (entry / CONFIG).exists() or is_adapter(entry)]
-    if models:
-        which = "give that one" if len(models) == 1 else "give one of these"
-        return f"a model in {', '.join(str(model) for model in models[:LISTED])}: {which}"
-    names = [entry.name + "/" * entry.is_dir() for entry in entries]
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more if names else "nothing"

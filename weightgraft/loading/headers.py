@@ -23,10 +23,18 @@ SCALES = re.compile(
     r"(_scale_inv|\.(weight_scale(_2)?|input_scale|scales|zeros|qzeros|qweight|g_idx|absmax|nested_absmax|quant_map|SCB"
     r"|nested_quant_map|quant_state(\.\w+)?|weight_format|weight_packed|weight_shape|weight_zero_point|perm))$"
 )
-# What old files of GPT-2, GPT-NeoX and Llama have beside weights: masks and frequencies that transformers computes itself.
+# What old files have beside weights: masks, frequencies and numbers of positions that transformers computes itself.
 MASK = re.compile(r"(^|\.)(attn|attention)\.(bias|masked_bias)$")
 FREQUENCIES = re.compile(r"(^|\.)rotary_emb\.(inv_freq|cos_cached|sin_cached)$")
+POSITIONS = re.compile(r"(^|\.)position_ids$")
+WHOLE = frozenset(
+    {"BOOL", "I16", "U16", "I32", "U32", "I64", "U64"}
+)  # in which no format keeps weights without scales beside
+FLAT = re.compile(r"(^|\.)_?flat_param(_\d+)?$")  # the name of FSDP's parts
 POINTER = b"version https://git-lfs"
+HOLLOW = (
+    "it was saved in parts that nobody gathered (ZeRO-3, FSDP): gather its parameters, then save it again"
+)
 DEQUANTIZE = "grafting needs plain weights (float32, bfloat16 or float16): load it where it can run, dequantize, save it again"
 
 
@@ -47,7 +55,8 @@ def whole_header(option: str, path: Path) -> dict[str, Any]:
                 "`git lfs pull` in its repository gets it"
             )
         raise UserError(
-            f"{option}: {path.name} is cut short or no safetensors file: {size} bytes without a whole header"
+            f"{option}: {path.name} is cut short or no safetensors file: {size} bytes without a whole header; "
+            "copy it again"
         )
     entries = {key: entry for key, entry in header.items() if key != "__metadata__"}
     spans = {key: _span_of(entry) for key, entry in entries.items()}
@@ -80,8 +89,16 @@ def header_of(path: Path) -> dict[str, Any]:
 
 
 def is_old_buffer(key: str, shape: Sequence[int]) -> bool:
-    """Whether an entry is what transformers once saved beside weights: a mask (1, 1, n, n), a number, rotary frequencies."""
-    return bool(FREQUENCIES.search(key)) or (bool(MASK.search(key)) and len(shape) in (0, 4))
+    """Whether an entry is what transformers once saved beside weights: a mask (1, 1, n, n), a number, rotary frequencies, numbers
+    of positions."""
+    if MASK.search(key):
+        return len(shape) in (0, 4)
+    return bool(FREQUENCIES.search(key) or POSITIONS.search(key))
+
+
+def adapter_key(key: str) -> str:
+    """peft's name for a tensor in an adapter's file: it reads magnitudes of DoRA with and without `.weight` behind them."""
+    return key.removesuffix(".weight") if key.endswith(".lora_magnitude_vector.weight") else key
 
 
 def check_plain(option: str, name: str, header: Mapping[str, Any]) -> None:
@@ -93,13 +110,33 @@ def check_plain(option: str, name: str, header: Mapping[str, Any]) -> None:
     scales = [key for key in header if SCALES.search(key)]
     beside = f", beside it {len(scales)} scales and the like, the first {scales[0]}" if scales else ""
     for key, entry in header.items():
-        if key not in scales and entry["dtype"] not in PLAIN and not is_old_buffer(key, entry["shape"]):
-            raise UserError(f"{option}: {name} is quantized: {key} is {entry['dtype']}{beside}; {DEQUANTIZE}")
+        kind = entry["dtype"]
+        if key in scales or kind in PLAIN or is_old_buffer(key, entry["shape"]):
+            continue
+        if kind in WHOLE and not scales:
+            raise UserError(
+                f"{option}: {name} has whole numbers in the place of a weight: {key} is {kind}; save the model again in float32, "
+                "bfloat16 or float16"
+            )
+        raise UserError(f"{option}: {name} is quantized: {key} is {kind}{beside}; {DEQUANTIZE}")
     if scales:
         raise UserError(
             f"{option}: {name} is quantized: it has {len(scales)} scales and the like beside its weights, the first "
             f"{scales[0]}; {DEQUANTIZE}"
         )
+
+
+def check_gathered(option: str, name: str, header: Mapping[str, Any]) -> None:
+    """That a whole model's file holds weights, and not what ZeRO-3 or FSDP leave where nobody gathers them. name: of the file.
+
+    Raises:
+        UserError: names the first that is empty, or a part.
+    """
+    for key, entry in header.items():
+        if 0 in entry["shape"] or FLAT.search(key):
+            raise UserError(
+                f"{option}: {name} has no whole weights: {key} has shape {tuple(entry['shape'])}; {HOLLOW}"
+            )
 
 
 def _read_header(path: Path) -> tuple[Any, int]:

@@ -20,8 +20,9 @@ from weightgraft import GraftedModel, Prompt, Scheme
 from weightgraft.errors import UserError
 from weightgraft.loading.configs import OF_TRANSFORMERS, class_of, culprit
 from weightgraft.loading.families import WRAPPERS
+from weightgraft.loading.files import CONFIG, is_adapter, read_json
 from weightgraft.loading.fit import check_model_fits
-from weightgraft.loading.folders import CONFIG, is_adapter, model_header, read_json, stacked, weight_files
+from weightgraft.loading.folders import model_header, stacked, weight_files
 from weightgraft.loading.headers import is_old_buffer
 from weightgraft.notes import note
 
@@ -146,7 +147,9 @@ def read_config(option: str, folder: Path) -> PretrainedConfig:
         UserError: names the entry that cannot be.
     """
     with _of_transformers(option, folder):
-        config = AutoConfig.from_pretrained(folder, **LOCAL)
+        # In the place of the config's own word for the type of weights, which transformers knows in one spelling only: the files
+        # say their types, and --dtype says which is computed in.
+        config = AutoConfig.from_pretrained(folder, dtype=torch.float32, **LOCAL)
         config._name_or_path = str(folder)
         return config
 

@@ -8,7 +8,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from weightgraft.engine.schemes import RECIPIENT
 from weightgraft.engine.vocabularies import check_same_ids
 from weightgraft.errors import UserError
-from weightgraft.loading.folders import has_tokenizer, is_adapter, same_tokenizer, stacked
+from weightgraft.loading.files import is_adapter
+from weightgraft.loading.folders import has_tokenizer, same_tokenizer, stacked
 from weightgraft.loading.models import LOCAL, one_line_errors, read_config
 
 AGAIN = "copy tokenizer.json, tokenizer_config.json and what lies beside them again, from where the model was trained"
@@ -31,11 +32,11 @@ def load_tokenizers(recipient: Path, donors: Mapping[str, Path]) -> Tokenizers:
         if name != RECIPIENT and same_tokenizer(recipient, path):
             tokenizers[name] = tokenizers[RECIPIENT]
             continue
-        if not is_adapter(path):  # AutoTokenizer reads the config too, without saying what is wrong with it
-            read_config(option, path)
+        # AutoTokenizer would read the config too, without saying what is wrong with it.
+        config = None if is_adapter(path) else read_config(option, path)
         # Its files may say anything, and tokenizers raises nothing narrower, some of it not before the first text.
         with one_line_errors(f"{option}: its tokenizer cannot be used: ", f"; {AGAIN}", more=(Exception,)):
-            tokenizers[name] = AutoTokenizer.from_pretrained(path, **LOCAL)
+            tokenizers[name] = AutoTokenizer.from_pretrained(path, config=config, **LOCAL)
             tokenizers[name](PROBE)
     if not tokenizers[RECIPIENT].is_fast:
         raise UserError(

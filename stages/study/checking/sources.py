@@ -18,7 +18,8 @@ from stages.study.schema import Launch, Model
 from stages.study.source_schema import AnySource, GgufSource, Source
 from weightgraft.errors import UserError
 from weightgraft.loading.families import SAVE_TEXT_PART
-from weightgraft.loading.folders import check_model, check_tokenizer, has_tokenizer, listing, local_config
+from weightgraft.loading.files import listing
+from weightgraft.loading.folders import check_model, check_tokenizer, has_tokenizer, local_config
 from weightgraft.loading.headers import header_of
 
 PATIENCE = 3.0  # seconds that the hub has to answer
