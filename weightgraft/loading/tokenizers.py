@@ -38,6 +38,8 @@ def load_tokenizers(recipient: Path, donors: Mapping[str, Path]) -> Tokenizers:
         with one_line_errors(f"{option}: its tokenizer cannot be used: ", f"; {AGAIN}", more=(Exception,)):
             tokenizers[name] = AutoTokenizer.from_pretrained(path, **LOCAL)
             tokenizers[name](PROBE)
+            if not tokenizers[name].vocab_size:
+                raise ValueError("its vocabulary is empty")
         with one_line_errors(f"{option}: "):
             check_steady(tokenizers[name])
     if not tokenizers[RECIPIENT].is_fast:
