@@ -9,6 +9,7 @@ from importlib import import_module
 
 from weightgraft import __version__
 from weightgraft.errors import run_main
+from weightgraft.output import ended_well
 
 # New objects before garbage is looked for. torch and transformers bring a million that all stay: to look at Python's usual 700
 # takes more than a second of each start.
@@ -61,8 +62,14 @@ def main(arguments: list[str] | None = None) -> None:
     import_module(COMMANDS[command][0]).main(given[1:])
 
 
+def whole() -> None:
+    """A command and all that it prints."""
+    with ended_well():
+        main()
+
+
 def run() -> None:
     """Entry point of the installed command."""
     gc.set_threshold(NEW_OBJECTS)
     atexit.register(gc.freeze)  # nor once more when the interpreter ends: another second and a half
-    run_main(main)
+    run_main(whole)

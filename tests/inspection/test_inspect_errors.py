@@ -1,8 +1,10 @@
 """Every mistake ends in one line that says what to do, most of them before a model is loaded."""
 
 import json
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,8 @@ from tiny_models import tiny_model
 
 from stages.modeling.models import save_model
 from stages.modeling.tokens import train_tokenizer
-from weightgraft.inspection.question import named
+from weightgraft.errors import UserError
+from weightgraft.inspection.question import named, read_spans
 from weightgraft.loading import models
 
 
@@ -36,6 +39,10 @@ def nothing_loaded(monkeypatch):
         ({"spans": {"LT": "Ann Lee"}}, ["--span 'LT'", "the last token"]),
         ({"spans": {"T3": "Ann Lee"}}, ["--span 'T3'", "single tokens"]),
         ({"spans": {"F E": "Ann Lee"}}, ["--span 'F E'", "letters, digits"]),
+        ({"spans": {"FE": "9" * 5000 + ":3"}}, ["occurs 0 times", "9 ...'", "FE=start:end"]),
+        ({"spans": {"FE": "\udcff"}}, ["--span FE='\\udcff'", "occurs 0 times"]),
+        ({"scheme": "T" + "9" * 5000}, ["no token 'T999"]),
+        ({"scheme": "T03"}, ["no position set 'T03'", "T0, T1, ... for tokens"]),
         ({"scheme": "FE+X"}, ["'FE+X', character 4", "no position set 'X'", "FE, M, LT"]),
         ({"scheme": "q@q"}, ["'q@q', character 3", "no position set 'q'"]),
         ({"scheme": "q{0,1}@FE, q@LT, O@X"}, ["character 20", "'X'"]),
@@ -81,6 +88,29 @@ def test_components_layers_and_heads_are_taken_for_no_position_set():
 def test_an_option_without_name_is_told(refused):
     assert "--donor 'sft': write NAME=DIR" in refused("--donor", "sft")
     assert "--span 'Ann Lee': write NAME=TEXT" in refused("--span", "Ann Lee")
+
+
+def test_a_directory_without_a_name_is_not_the_current_one(refused):
+    """As of a variable of the shell that is not set."""
+    assert "--recipient is empty" in refused("--recipient", "")
+    for text in ("a=", "a= ", "a=+lora", "a=lora+", "a=lora++lora"):
+        assert f"--donor {text!r}: write NAME=DIR" in refused("--donor", text)
+
+
+def test_a_directory_whose_name_is_no_text_is_told(refused, folder, tmp_path):
+    odd = shutil.copytree(folder / "sft", tmp_path / "\udce9")
+    told = "has bytes that are not UTF-8, with which tokenizers opens nothing"
+    assert told in refused(donors=[f"sft={odd}"])
+    assert told in refused(recipient=odd)
+
+
+def test_a_span_that_is_not_in_a_long_prompt_is_told_at_once():
+    started = time.process_time()
+    with pytest.raises(UserError, match="occurs 0 times"):
+        read_spans(["FE=Zoë Brontë and the others, all of them"], "Ann Lee with " * 2000)
+    with pytest.raises(UserError, match=r"occurs 2000 times .* 0, 15, .* \.\.\.; give"):
+        read_spans(["FE=Lee"], "Lee and others " * 2000)
+    assert time.process_time() - started < 1.0  # looking at every part takes 3 s
 
 
 def spoil_nothing_left(folder: Path) -> None:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from checkpoints import copied
+from made_up_tokenizers import made_up_tokenizer
 
 from weightgraft.errors import UserError
 from weightgraft.loading.tokenizers import load_tokenizers
@@ -37,3 +38,19 @@ def test_a_tokenizer_that_cannot_be_used_is_one_line(folder, tmp_path, file, ent
     line = str(told.value)
     assert line.startswith(f"{option}: its tokenizer cannot be used: ") and "\n" not in line
     assert line.endswith("from where the model was trained")
+
+
+@pytest.mark.parametrize("whose", ["recipient", "donor"])
+def test_a_vocabulary_without_tokens_is_told(folder, tmp_path, whose):
+    """As of a training script that saved a tokenizer before it was trained: every text is nothing."""
+    empty = copied(folder / "base", tmp_path / "empty")
+    made_up_tokenizer("llama3", False).save_pretrained(empty)
+    rules = json.loads((empty / "tokenizer.json").read_text())
+    rules["model"] |= {"vocab": {}, "merges": []}
+    (empty / "tokenizer.json").write_text(json.dumps(rules))
+    pair = (empty, {"sft": folder / "sft"}) if whose == "recipient" else (folder / "base", {"sft": empty})
+    option = f"--recipient {empty}" if whose == "recipient" else f"--donor sft={empty}"
+    with pytest.raises(
+        UserError, match=f"^{option}: its tokenizer cannot be used: its vocabulary is empty; copy"
+    ):
+        load_tokenizers(*pair)

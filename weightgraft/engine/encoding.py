@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from weightgraft.notes import note
 
 from .schemes import Prompt
+from .steadiness import check_steady
 
 CASED = ("Lu", "Ll", "Lt")  # letters of the scripts that write spaces between words
 
@@ -20,7 +21,7 @@ CASED = ("Lu", "Ll", "Lt")  # letters of the scripts that write spaces between w
 def encode_prompt(
     tokenizer: PreTrainedTokenizerBase,
     text: str,
-    target: str,
+    target: str | Sequence[int],
     spans: Mapping[str, Sequence[tuple[int, int]]],
     foil: str | None = None,
     *,
@@ -28,9 +29,10 @@ def encode_prompt(
 ) -> Prompt:
     """Tokenize one prompt. tokenizer: a fast one, since it must know which characters each token covers.
 
-    target, foil: what may follow the text, with the space in front where there is one. spans: for each position
-    set, (start, end) characters of the text, end excluded. add_special_tokens: False for a text that has them already, as
-    one that a chat template has written; a BOS that the text begins with is never doubled.
+    target, foil: what may follow the text, with the space in front where there is one; a target that no text gives, such
+    as a part of a character, as the ids of its tokens. spans: for each position set, (start, end) characters of the text,
+    end excluded. add_special_tokens: False for a text that has them already, as one that a chat template has written; a
+    BOS that the text begins with is never doubled.
 
     A span's tokens are those that hold a character of it, and the white space inside it; a character of several
     tokens (bytes) is in the span with all of them. A token may also hold white space, punctuation and symbols beside
@@ -39,6 +41,7 @@ def encode_prompt(
     Raises ValueError where the text is tokenized differently with the target behind it (both are shown), where a
     span's borders fall inside a token or it holds none, for a text or target without tokens, and for a slow tokenizer.
     """
+    check_steady(tokenizer)
     tokens, offsets, doubled = _tokenized(tokenizer, text, add_special_tokens)
     if doubled:
         note(
@@ -49,7 +52,11 @@ def encode_prompt(
         name: [token for span in members for token in _covered(name, text, offsets, span, taken)]
         for name, members in spans.items()
     }
-    following = _following(tokenizer, text, tokens, "target", target, add_special_tokens)
+    following = (
+        _following(tokenizer, text, tokens, "target", target, add_special_tokens)
+        if isinstance(target, str)
+        else list(target)
+    )
     first_of_foil = None
     if foil is not None:
         first_of_foil = _following(tokenizer, text, tokens, "foil", foil, add_special_tokens)[0]

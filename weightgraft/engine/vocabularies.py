@@ -15,6 +15,7 @@ from weightgraft.notes import note
 
 from .encoding import token_ids
 from .schemes import RECIPIENT
+from .steadiness import check_steady
 
 # What tokenizers disagree about: case, hyphens, numbers, contractions, runs of white space, letters of two Unicode forms, other
 # scripts, symbols of several bytes.
@@ -51,10 +52,12 @@ def check_same_ids(
     special: bool = True,
 ) -> None:
     """Raises ValueError where a donor's tokenizer has another id for a token that both know, or gives other ids to one of
-    the texts; shows the first token that differs. What else differs is a note.
+    the texts, or one of the two draws how it cuts; shows the first token that differs. What else differs is a note.
 
     special: whether texts get the special tokens that a tokenizer puts around them (BOS).
     """
+    check_steady(ours, f"{RECIPIENT}: ")
+    check_steady(theirs, f"donor {name!r}: ")
     alike = theirs.is_fast and ours.is_fast and _written(theirs) == _written(ours)
     own, known = ({}, {}) if alike else (theirs.get_vocab(), ours.get_vocab())
     for token in sorted(own.keys() & known.keys(), key=known.__getitem__):

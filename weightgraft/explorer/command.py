@@ -12,6 +12,7 @@ import argparse
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from urllib.parse import urlencode
 
@@ -20,6 +21,7 @@ from weightgraft.inspection.command import model_options, span_option
 from weightgraft.inspection.folders import check_folders, named_donors
 from weightgraft.inspection.question import check_texts, read_spans
 from weightgraft.notes import gathered
+from weightgraft.output import say
 
 HOST = "127.0.0.1"
 PORT = 8460
@@ -124,5 +126,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 limit_concurrency=100,
                 timeout_graceful_shutdown=1,
             )
-            print(f"explorer: http://{HOST}:{port}/{first}\nControl-C ends it", flush=True)
-            uvicorn.Server(config).run(sockets=[listening])
+            say(f"explorer: http://{HOST}:{port}/{first}\nControl-C ends it")
+            with suppress(KeyboardInterrupt):  # the way to end it
+                uvicorn.Server(config).run(sockets=[listening])

@@ -3,7 +3,8 @@
 Everything here runs in one thread, the server's worker: one call at a time.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from weightgraft.inspection.measure import CellMap, map_question, map_values, ru
 from weightgraft.inspection.question import Spans, spans_in_turn, token_sets
 from weightgraft.inspection.tokens import token_text
 from weightgraft.loading import models, tokenizers
-from weightgraft.notes import gathered
+from weightgraft.notes import gathered, note
 
 TOP = 5
 MOST_TOKENS = 128  # of a prompt: more columns than anyone looks at
@@ -35,12 +36,14 @@ Top = list[tuple[int, float]]
 @dataclass(frozen=True)
 class Encoded:
     """text: what the models read. prompt: with T0, T1, ... and LT as position sets. shift: characters in front of what was typed.
-    target: as text; where none was given, SFT's most likely token. notes: what is odd but allowed."""
+    target: as text; where none was given, SFT's most likely token. typed: the target as encode_prompt takes it: that token's id
+    where its text, typed, would be cut otherwise. notes: what is odd but allowed."""
 
     text: str
     prompt: Prompt
     shift: int
     target: str
+    typed: str | tuple[int, ...]
     notes: tuple[str, ...]
 
 
@@ -76,7 +79,7 @@ class Models:
         placed = spans_in_turn(spans, texts.prompt, known.text, known.shift)
         with models.one_line_errors(), gathered():
             prompt = encode_prompt(
-                self.tokenizer, known.text, known.target, placed, add_special_tokens=not texts.chat
+                self.tokenizer, known.text, known.typed, placed, add_special_tokens=not texts.chat
             )
         return replace(known.prompt, positions={**prompt.positions, **known.prompt.positions})
 
@@ -91,18 +94,31 @@ class Models:
                     f"the prompt has {len(tokens)} tokens; the explorer takes {MOST_TOKENS} (the engine itself, in Python, takes "
                     f"{self.grafted.longest_prompt})"
                 )
-            target = texts.target
-            if target is None:
-                bare = Prompt(tokens=tokens)
-                everything = parse_scheme("SFT", donor=next(iter(self.donors)))
-                self.grafted.plan([bare], [everything], score_target=False)
-                (best,) = self.grafted.logits([bare], [everything])[0].argmax(dim=-1).tolist()
-                target = self.words(best)
-            prompt = encode_prompt(self.tokenizer, text, target, {}, texts.foil, add_special_tokens=special)
-            continued = [text + end for end in (target, texts.foil) if end is not None]
+            target, typed = (
+                self._guess(text, tokens, special) if texts.target is None else (texts.target, texts.target)
+            )
+            prompt = encode_prompt(self.tokenizer, text, typed, {}, texts.foil, add_special_tokens=special)
+            continued = [text + end for end in (typed, texts.foil) if isinstance(end, str)]
         tokenizers.check_asked(self.tokenizers, [text, *continued], special=special)
         positions = {**prompt.positions, **token_sets(len(prompt.tokens))}
-        return Encoded(text, replace(prompt, positions=positions), shift, target, tuple(notes))
+        return Encoded(text, replace(prompt, positions=positions), shift, target, typed, tuple(notes))
+
+    def _guess(self, text: str, tokens: Sequence[int], special: bool) -> tuple[str, str | tuple[int, ...]]:
+        """SFT's most likely next token: (its text, what encode_prompt takes as the target). That is its text, unless that would be
+        cut otherwise: it is a part of a character, or goes on in the prompt's last word."""
+        bare = Prompt(tokens=tokens)
+        everything = parse_scheme("SFT", donor=next(iter(self.donors)))
+        self.grafted.plan([bare], [everything], score_target=False)
+        (best,) = self.grafted.logits([bare], [everything])[0].argmax(dim=-1).tolist()
+        target = self.words(best)
+        with suppress(ValueError), gathered():
+            prompt = encode_prompt(self.tokenizer, text, target, {}, add_special_tokens=special)
+            if prompt.target == (best,):
+                return target, target
+        note(
+            f"SFT's first guess is the token {target!r} ({best}) itself; that text, typed as a target, would be cut otherwise"
+        )
+        return target, (best,)
 
     def _scored(self, texts: Texts, pure: str) -> tuple[Scores, Top]:
         """(scores, most likely next tokens) of one scheme whose notation names no position sets but T0, T1, ..."""

@@ -51,7 +51,7 @@ def python_lines(models: Models, question: Question, prompt: Prompt, scheme: Sch
         dtype=models.dtype,
         device=str(models.device),
         text=known.text,
-        target=known.target,
+        target=known.typed,
         spans=spans,
         foil="" if question.texts.foil is None else f"\n    foil={question.texts.foil!r},",
         special="\n    add_special_tokens=False," if question.texts.chat else "",

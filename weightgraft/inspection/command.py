@@ -34,6 +34,7 @@ from weightgraft.inspection.question import (
     token_sets,
 )
 from weightgraft.notes import gathered
+from weightgraft.output import check_file, say, sayable, written
 
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -52,7 +53,7 @@ class Asked:
 def model_options(parser: argparse.ArgumentParser) -> None:
     """The options that say which models are asked, and how they are run."""
     add = parser.add_argument
-    add("--recipient", type=Path, required=True, metavar="DIR", help="the pretrained model: PRE")
+    add("--recipient", type=_folder, required=True, metavar="DIR", help="the pretrained model: PRE")
     add(
         "--donor",
         nargs="+",
@@ -63,6 +64,14 @@ def model_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="of weights (float32)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: the GPU where there is one")
+
+
+def _folder(text: str) -> Path:
+    if (
+        not text.strip()
+    ):  # as of a variable of the shell that is not set; Path would take it for the current directory
+        raise UserError("--recipient is empty; give the pretrained model's directory, . for the current one")
+    return Path(text)
 
 
 def span_option(parser: argparse.ArgumentParser) -> None:
@@ -114,12 +123,11 @@ def check_out(path: Path) -> None:
     """That a picture can be written there.
 
     Raises:
-        UserError: the ending is unknown, or the folder does not exist.
+        UserError: the ending is unknown, or no file can be written there.
     """
     if path.suffix not in PICTURES:
         raise UserError(f"--out {path}: ends in {path.suffix!r}; choose from {', '.join(PICTURES)}")
-    if not path.parent.is_dir():
-        raise UserError(f"--out {path}: there is no directory {path.parent}")
+    check_file(f"--out {path}", path)
 
 
 def asked(args: argparse.Namespace, donors: dict[str, Path], spans: Spans, notations: Sequence[str]) -> Asked:
@@ -203,16 +211,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
             from weightgraft.inspection.table import table_lines
 
             # At once: the map takes longer.
-            print("\n".join(table_lines(found)), flush=True)
+            say("\n".join(table_lines(found)))
         found = next(steps) | {"notes": notes}
 
     from weightgraft.inspection.document import headline
     from weightgraft.inspection.picture import save_picture
 
-    save_picture(found, args.out)
+    with written(f"--out {args.out}", args.out) as file:
+        save_picture(found, file)
     last = f"wrote {args.out}; {headline(found)}"
     if args.json:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        document = json.dumps(found, indent=2, ensure_ascii=False)
+        say(document if sayable(document) else json.dumps(found, indent=2))
         print(last, file=sys.stderr)
     else:
-        print(f"\n{last}")
+        say(f"\n{last}")

@@ -20,8 +20,11 @@ def named_donors(given: Sequence[str]) -> dict[str, Path]:
     donors: dict[str, Path] = {}
     for text in given:
         name, equals, folder = text.partition("=")
-        if not equals or not folder:
-            raise UserError(f"--donor {text!r}: write NAME=DIR, such as sft=path/of/finetuned")
+        hollow = not folder.strip() or ("" in folder.split("+") and not Path(folder).exists())
+        if not equals or hollow:
+            raise UserError(
+                f"--donor {text!r}: write NAME=DIR, such as sft=path/of/finetuned, or NAME=DIR+DIR for adapters on each other"
+            )
         if not re.fullmatch(NAME, name) or name in RESERVED | {RECIPIENT}:
             reserved = ", ".join(sorted(RESERVED | {RECIPIENT}))
             raise UserError(f"--donor {name!r}: a name is letters, digits and _, and none of {reserved}")
@@ -37,6 +40,17 @@ def check_folders(recipient: Path, donors: Mapping[str, Path]) -> None:
     Raises:
         UserError: names the option, the directory and what is wrong with it.
     """
+    for option, path in {
+        "recipient": recipient,
+        **{f"donor {name}": path for name, path in donors.items()},
+    }.items():
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"--{option}: the name of the directory has bytes that are not UTF-8, with which tokenizers opens nothing: "
+                f"{str(path)!r}; rename it, or give a link to it"
+            ) from None
     family = check_model(f"--recipient {recipient}", recipient, adapters=False)
     if not has_tokenizer(recipient):
         raise UserError(

@@ -34,6 +34,7 @@ from weightgraft.style import RC, SFT_LINE, SMALLEST_TYPE
 
 BAR = "#5B8DB8"  # for what lies above 0; the dark end of the diverging map's other side for what lies below
 BELOW = "#A34700"
+MOST_PIXELS = 2**16 - 1  # a side; matplotlib draws no more
 
 
 def draw_inspection(found: Mapping[str, Any]) -> Figure:
@@ -183,4 +184,5 @@ def save_picture(found: Mapping[str, Any], path: Path) -> None:
             ".svg": {"Date": None, "Creator": None},
             ".pdf": {"CreationDate": None},
         }
-        figure.savefig(path, metadata=no_date[path.suffix])
+        dpi = min(RC["savefig.dpi"], MOST_PIXELS / max(figure.get_size_inches()))
+        figure.savefig(path, dpi=dpi, metadata=no_date[path.suffix])

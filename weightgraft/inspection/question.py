@@ -9,9 +9,13 @@ from weightgraft.engine.notation import NAME, RESERVED, NotationError, Reader
 from weightgraft.engine.schemes import RECIPIENT, Scheme, parse_scheme
 from weightgraft.errors import UserError
 
-OFFSETS = re.compile(r"(\d+):(\d+)")
-TOKEN_SET = re.compile(r"T(\d+)")  # T0, T1, ...: every token of the prompt is a position set of its own
+# Numbers of more digits are larger than anything that is counted here, and Python reads 4,300 digits at most.
+OFFSETS = re.compile(r"([0-9]{1,9}):([0-9]{1,9})")
+TOKEN_SET = re.compile(
+    r"T(0|[1-9][0-9]*)"
+)  # T0, T1, ...: every token of the prompt is a position set of its own
 LAST = "LT"
+LONGEST, MOST_PLACES = 80, 10  # letters of a text, and places, that a message shows
 REFERENCES = ("PRE", "SFT")
 Spans = dict[str, list[tuple[int, int]]]
 
@@ -68,16 +72,16 @@ def _characters(name: str, value: str, text: str) -> tuple[int, int]:
         return found[0], found[0] + len(value)
     if not found and (other := _other_form(value, text)):
         raise UserError(
-            f"--span {name}={value!r}: the prompt has it in another Unicode form; give {name}={other[0]}:{other[1]}, or copy it "
-            "from the prompt"
+            f"--span {name}={_shown(value)}: the prompt has it in another Unicode form; give {name}={other[0]}:{other[1]}, or copy "
+            "it from the prompt"
         )
     if not found:
         raise UserError(
-            f"--span {name}={value!r}: occurs 0 times in the prompt; "
+            f"--span {name}={_shown(value)}: occurs 0 times in the prompt; "
             f"give {name}=start:end in characters, 0 to {len(text)}"
         )
     raise UserError(
-        f"--span {name}={value!r}: occurs {len(found)} times in the prompt, at characters {', '.join(map(str, found))}; "
+        f"--span {name}={_shown(value)}: occurs {len(found)} times in the prompt, at characters {_shown_list(found)}; "
         f"give {name}=start:end, such as {name}={found[0]}:{found[0] + len(value)}"
     )
 
@@ -105,9 +109,19 @@ def spans_in_turn(spans: Spans, text: str, turn: str, shift: int) -> Spans:
     return found
 
 
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= LONGEST else f"{text[:LONGEST]} ...")
+
+
+def _shown_list(places: Sequence[int]) -> str:
+    return ", ".join([*map(str, places[:MOST_PLACES]), *(["..."] if len(places) > MOST_PLACES else [])])
+
+
 def _other_form(value: str, text: str) -> tuple[int, int] | None:
     """Where the prompt has what looks the same: accents as letters of their own, or other letters of the same meaning."""
     wanted = normalize("NFKC", value)
+    if wanted not in normalize("NFKC", text):  # to look at every part of a long prompt takes seconds
+        return None
     for start in range(len(text)):
         for end in range(start + 1, min(start + 3 * len(value), len(text)) + 1):
             if normalize("NFKC", text[start:end]) == wanted:
@@ -165,8 +179,12 @@ def _check_names(text: str, donors: Sequence[str], sets: Sequence[str], n_tokens
                 place,
                 f"no position set {name!r}; there are {', '.join(sets)}, and T0, T1, ... for tokens",
             )
-        if kind == "position set" and single and n_tokens is not None and int(single[1]) >= n_tokens:
+        if kind == "position set" and single and n_tokens is not None and not _is_token(single[1], n_tokens):
             raise NotationError(text, place, f"no token {name!r}; the prompt has T0 to T{n_tokens - 1}")
+
+
+def _is_token(digits: str, n_tokens: int) -> bool:
+    return len(digits) <= len(str(n_tokens)) and int(digits) < n_tokens
 
 
 def named(text: str) -> Iterator[tuple[str, str, int]]:

@@ -10,8 +10,12 @@ MARKS = {" ": "\u00b7", "\n": "\u21b5", "\t": "\u21e5", "\r": "\u240d"}
 
 
 def token_text(tokenizer: PreTrainedTokenizerBase, token: int) -> str:
-    """The text of a token by itself, the space in front included; `<0xE2><0x82>` for a part of a character."""
-    piece = str(tokenizer.convert_ids_to_tokens(token))
+    """The text of a token by itself, the space in front included; `<0xE2><0x82>` for a part of a character, `<id 313>` for a row of
+    the unembedding that the tokenizer has no token for."""
+    found = tokenizer.convert_ids_to_tokens(token)
+    if found is None:
+        return f"<id {token}>"
+    piece = str(found)
     text = str(tokenizer.decode([token], clean_up_tokenization_spaces=False))
     if UNREADABLE in text and UNREADABLE not in piece:
         known = _bytes_of_letters()

@@ -6,6 +6,7 @@ from pathlib import Path
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from weightgraft.engine.schemes import RECIPIENT
+from weightgraft.engine.steadiness import check_steady
 from weightgraft.engine.vocabularies import check_same_ids
 from weightgraft.errors import UserError
 from weightgraft.loading.files import is_adapter
@@ -22,7 +23,7 @@ def load_tokenizers(recipient: Path, donors: Mapping[str, Path]) -> Tokenizers:
     """The recipient's tokenizer, and that of every donor that brings one: the recipient's own where all files are the same.
 
     Raises:
-        UserError: one cannot be loaded, or the recipient's cannot tell the characters of its tokens.
+        UserError: one cannot be loaded or draws how it cuts a text, or the recipient's cannot tell the characters of its tokens.
     """
     own = {name: stacked(path)[-1] for name, path in donors.items()}
     folders = {RECIPIENT: recipient} | {name: path for name, path in own.items() if has_tokenizer(path)}
@@ -38,6 +39,10 @@ def load_tokenizers(recipient: Path, donors: Mapping[str, Path]) -> Tokenizers:
         with one_line_errors(f"{option}: its tokenizer cannot be used: ", f"; {AGAIN}", more=(Exception,)):
             tokenizers[name] = AutoTokenizer.from_pretrained(path, config=config, **LOCAL)
             tokenizers[name](PROBE)
+            if not tokenizers[name].vocab_size:
+                raise ValueError("its vocabulary is empty")
+        with one_line_errors(f"{option}: "):
+            check_steady(tokenizers[name])
     if not tokenizers[RECIPIENT].is_fast:
         raise UserError(
             f"--recipient {recipient}: a slow tokenizer, which does not know the characters of its tokens; add tokenizer.json"
