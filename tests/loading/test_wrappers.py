@@ -52,10 +52,11 @@ KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def wrapper(kind: str, seed: int) -> PreTrainedModel:
+def wrapper(kind: str, seed: int, **text: Any) -> PreTrainedModel:
+    """text: entries of its text config that differ."""
     family, image, more = KINDS[kind]
     config = CONFIG_MAPPING[kind](
-        text_config=TEXT | {"model_type": family}, vision_config=IMAGE | image, **more
+        text_config=TEXT | {"model_type": family} | text, vision_config=IMAGE | image, **more
     )
     torch.manual_seed(seed)
     model = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)](config).eval()
@@ -79,6 +80,39 @@ def test_the_text_part_of_a_wrapper_gives_what_the_wrapper_gives(kind, tmp_path)
     assert abs(found.pre - plain(models[0])) <= TOLERANCE and abs(found.sft - plain(models[1])) <= TOLERANCE
     assert abs(found.pre - found.sft) > 10 * TOLERANCE
     assert all("left out" in note for note in found.notes) and len(found.notes) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "entry", "text"),
+    [
+        ("llava", "logits_scaling", {"model_type": "granite", "logits_scaling": 3.0}),
+        ("llava", "final_logit_softcapping", {"model_type": "gemma2"}),
+        ("llava_next", "logit_scale", {"model_type": "cohere2"}),
+        ("gemma3", "final_logit_softcapping", {"final_logit_softcapping": 1.0}),
+    ],
+)
+def test_a_wrapper_that_leaves_out_what_its_text_model_does_to_logits_is_refused(kind, entry, text, tmp_path):
+    wrapper(kind, 0, **text).save_pretrained(tmp_path)
+    line = answer(tmp_path, tmp_path).line
+    assert (
+        line.startswith(f"--recipient {tmp_path}: a {kind} leaves out {entry} (")
+        and "save its text part" in line
+    )
+
+
+@pytest.mark.parametrize(
+    ("entry", "neutral", "family"),
+    [
+        ("logits_scaling", 1.0, "granite"),
+        ("final_logit_softcapping", None, "gemma2"),
+        ("logit_scale", 1.0, "cohere2"),
+    ],
+)
+def test_a_wrapper_whose_text_model_does_nothing_to_logits_is_taken(entry, neutral, family, tmp_path):
+    model = wrapper("llava", 0, model_type=family, **{entry: neutral})
+    model.save_pretrained(tmp_path)
+    found = answer(tmp_path, tmp_path)
+    assert not found.line and abs(found.pre - plain(model)) <= TOLERANCE
 
 
 def test_every_tensor_of_a_wrapper_counts(tmp_path):

@@ -61,6 +61,8 @@ DERIVED: dict[str, Callable[[PreTrainedConfig], Any]] = {
     "is_causal": lambda _: True,
     "use_bidirectional_attention": lambda _: False,
 }
+# What causal models do to their logits behind the unembedding, and the value that does nothing, as null does.
+ON_LOGITS = {"logit_scale": 1, "logits_scaling": 1, "final_logit_softcapping": None}
 Difference = tuple[str, object, object]  # the entry, the donor's value, the recipient's
 
 

@@ -1,6 +1,7 @@
 """What a donor may be, and where its modules and updates are found."""
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -11,6 +12,9 @@ from .leaves import LowRank
 from .lora import is_lora, lora_leaves
 from .mixtures import Interpolated, Sparse, whole_of
 from .objects import check_dense_donor
+from .planning import LAST
+from .schemes import RECIPIENT
+from .words import NAME, shown
 
 # A peft model is an nn.Module only.
 Donor = (
@@ -22,6 +26,18 @@ Donor = (
     | Interpolated
     | Sparse
 )
+
+
+def check_names(donors: object) -> None:
+    """Raises ValueError where donors have no names, or names that schemes and routes cannot call them."""
+    if not isinstance(donors, Mapping):
+        raise ValueError(f"donors: a {type(donors).__name__}; give them by names: {{'sft': model}}")
+    for name in donors:
+        if not isinstance(name, str) or not re.fullmatch(NAME, name) or name in (RECIPIENT, LAST):
+            raise ValueError(
+                f"donor {shown(name)}: a name is letters, digits and _, and neither {RECIPIENT!r}, which is what schemes call "
+                f"the recipient, nor {LAST!r}, which is a decode_route"
+            )
 
 
 def sources_of(

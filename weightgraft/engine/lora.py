@@ -1,6 +1,5 @@
 """LoRA donors: a peft model, an adapter's directory, or several that stand on each other; kept low-rank."""
 
-import copy
 import os
 import re
 import warnings
@@ -19,10 +18,11 @@ from weightgraft.loading.fit import check_adapter_fits
 from weightgraft.loading.folders import adapter_header
 from weightgraft.notes import note
 
+from .adapted import leaf_of
 from .clone import shallow_clone
 from .compatibility import base_differences, check_make
-from .leaves import LowRank, is_linear
-from .objects import check_numbers, is_real
+from .leaves import LowRank
+from .objects import COMPILED, check_numbers, check_type, is_real
 from .precision import PREFIX, load_numbers
 from .surroundings import check_by_class, check_same_between
 
@@ -67,7 +67,7 @@ def lora_leaves(name: str, donor: Any, recipient: PreTrainedModel, paths: Sequen
                 {"A": leaf.a, "B": leaf.b} if isinstance(leaf, LowRank) else dict(leaf.named_parameters())
             )
             check_numbers(what, {f"{path}, its {key}": tensor for key, tensor in tensors.items()})
-        if all(isinstance(leaf, LowRank) and not leaf.b.any() for leaf in leaves.values()):
+        if leaves and all(isinstance(leaf, LowRank) and not leaf.b.any() for leaf in leaves.values()):
             note(f"{what}: its adapter adds nothing (every B is 0, as before training), so SFT is PRE")
     return leaves
 
@@ -141,58 +141,55 @@ def load_adapter(option: str, folder: Path, recipient: PreTrainedModel) -> Any:
 
 def _leaves(name: str, donor: Any, recipient: PreTrainedModel, paths: Sequence[str]) -> Leaves:
     """What the active adapters of a peft model have at each path."""
-    from peft.tuners.lora import LoraLayer
     from peft.tuners.tuners_utils import BaseTunerLayer
-    from peft.utils.other import AuxiliaryTrainingWrapper, ModulesToSaveWrapper
+    from peft.utils.other import AuxiliaryTrainingWrapper
     from peft.utils.save_and_load import get_peft_model_state_dict
 
-    base, adapters = _base(name, donor)
+    base = _base(name, donor)
+    check_by_class(f"donor {name!r}", donor)
+    around = {path: module for path, module in base.named_modules() if isinstance(module, BaseTunerLayer)}
+    active = {path: list(module.active_adapters) for path, module in around.items()}
     if is_real():
-        for adapter in adapters:
+        for adapter in sorted({adapter for adapters in active.values() for adapter in adapters}):
             saved = get_peft_model_state_dict(donor, adapter_name=adapter, save_embedding_layers=False)
             check_numbers(f"donor {name!r}", saved)
     check_make(name, base, recipient)
+    check_type(f"donor {name!r}", base, recipient)
     leaves: Leaves = {}
     for path, module in base.named_modules():
         if not isinstance(module, (BaseTunerLayer, AuxiliaryTrainingWrapper)):
             continue
-        problem = None
-        if path not in paths:
-            problem = f"it belongs to no component; {MERGE}"
-        elif isinstance(module, ModulesToSaveWrapper):
-            leaves.update((path, saved) for key, saved in module.modules_to_save.items() if key in adapters)
-        elif isinstance(module, LoraLayer):
-            used = [adapter for adapter in adapters if adapter in module.lora_A]
-            problem = _more_than_low_rank(module, used)
-            if used and problem is None:
-                dora = any(module.lora_variant.get(adapter) is not None for adapter in used)
-                leaves[path] = _merged(module, used) if dora else _low_rank(module, used)
-        else:
-            problem = f"it is a {type(module).__name__}, not LoRA"
-        if problem:
-            raise ValueError(f"donor {name!r}: cannot graft its adapter at {path}: {problem}")
+        try:
+            if path not in paths:
+                raise ValueError(f"it belongs to no component; {MERGE}")
+            leaf = leaf_of(module)
+        except ValueError as error:
+            raise ValueError(f"donor {name!r}: cannot graft its adapter at {path}: {error}") from None
+        if leaf is not None:
+            leaves[path] = leaf
     for path, difference in base_differences(base, recipient):
-        biases = path.endswith(".bias") and any(donor.peft_config[key].bias != "none" for key in adapters)
+        biases = path.endswith(".bias") and any(
+            config.bias != "none" for config in donor.peft_config.values()
+        )
         cure = f"; {BIASES}" if biases else ""
         raise ValueError(f"donor {name!r}: its base differs from the recipient in {path}: {difference}{cure}")
-    check_by_class(f"donor {name!r}", base)
     check_same_between(f"donor {name!r}", base, recipient)
+    _tell_active(name, active)
     return leaves
 
 
-def _low_rank(module: Any, adapters: Sequence[str]) -> LowRank:
-    """The active adapters of a layer, which add up, as one update; scaling is part of B."""
-    a = [module.lora_A[adapter].weight.detach() for adapter in adapters]
-    b = [module.lora_B[adapter].weight.detach() * module.scaling[adapter] for adapter in adapters]
-    return LowRank(torch.cat(a), torch.cat(b, dim=1))
-
-
-def _merged(module: Any, adapters: Sequence[str]) -> nn.Module:
-    """A layer with DoRA, which scales the whole weight, as the plain module that it amounts to."""
-    own = copy.deepcopy(module)
-    if is_real():
-        own.merge(adapter_names=list(adapters))
-    return own.get_base_layer()
+def _tell_active(name: str, active: Mapping[str, Sequence[str]]) -> None:
+    """A note where not all layers have the same adapters active, or none has any. active: of each layer."""
+    first = {str(adapters): path for path, adapters in reversed(active.items())}
+    if len(first) > 1:
+        told = "; ".join(f"{path} {adapters}" for adapters, path in list(first.items())[-2:])
+        note(
+            f"donor {name!r}: its layers have different adapters active ({told}); each is grafted as it stands"
+        )
+    elif not any(active.values()):
+        note(
+            f"donor {name!r}: none of its adapters is active, so SFT is PRE; choose one: model.set_adapter(NAME)"
+        )
 
 
 def _added(what: str, stack: Sequence[Leaves]) -> Leaves:
@@ -212,8 +209,10 @@ def _added(what: str, stack: Sequence[Leaves]) -> Leaves:
     return leaves
 
 
-def _base(name: str, donor: Any) -> tuple[PreTrainedModel, list[str]]:
-    """The model that carries the adapters, and the names of the active ones."""
+def _base(name: str, donor: Any) -> PreTrainedModel:
+    """The model that carries the adapters."""
+    from peft import PeftModel
+
     for config in donor.peft_config.values():
         kind = getattr(config, "peft_type", None)
         settings = config.to_dict() | {"peft_type": getattr(kind, "value", kind)}
@@ -221,30 +220,22 @@ def _base(name: str, donor: Any) -> tuple[PreTrainedModel, list[str]]:
             check_adapter_config(f"donor {name!r}", settings)
         except UserError as error:
             raise ValueError(str(error)) from None
+    if hasattr(donor, "_orig_mod"):
+        raise ValueError(f"donor {name!r}: {COMPILED}")
     if isinstance(donor, PreTrainedModel):
         try:
-            return donor, donor.active_adapters()
+            donor.active_adapters()
         except ValueError:
             raise ValueError(
                 f"donor {name!r}: peft has changed it in place and holds the adapter elsewhere; give the peft model itself"
             ) from None
-    return donor.get_base_model(), list(donor.active_adapters)
-
-
-def _more_than_low_rank(module: Any, adapters: Sequence[str]) -> str | None:
-    """Why a LoRA layer is more than W x + B(A x), or W' x with DoRA's weights; None if it is not."""
-    from peft.tuners.lora.variants import DoraLinearVariant
-
-    if not is_linear(module.get_base_layer()):
-        return f"its base is a {type(module.get_base_layer()).__name__}, not a Linear or Conv1D; {MERGE}"
-    if module.merged or module.disable_adapters:
-        return "it is merged into the base; unmerge it" if module.merged else "it is switched off"
-    variants = [module.lora_variant[adapter] for adapter in adapters if adapter in module.lora_variant]
-    if any(variant is not None and type(variant) is not DoraLinearVariant for variant in variants):
-        return f"it is a variant of LoRA; {MERGE}"
-    if any(layer.bias is not None for layer in module.lora_B.values()):
-        return f"it has a bias; {MERGE}"
-    return None
+        return donor
+    if not isinstance(donor, PeftModel):
+        raise ValueError(
+            f"donor {name!r}: a {type(donor).__name__} of peft; give the PeftModel around it, or the whole model that its "
+            "merge_and_unload() gives"
+        )
+    return donor.get_base_model()
 
 
 def _tell_base(what: str, folder: Path, recipient: PreTrainedModel) -> None:

@@ -1,6 +1,5 @@
 """GraftedModel: score prompts under grafting schemes, exactly, all schemes of a prompt in one pass."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
@@ -20,13 +19,12 @@ from .attention import (
 )
 from .clone import shallow_clone
 from .configs import check_window, logit_cap, logit_scale, longest_prompt
-from .donors import Donor, base_of, sources_of
+from .donors import Donor, base_of, check_names, sources_of
 from .families import family_of
 from .lasting import held_to
 from .layout import build_batch
 from .leaves import RoutedLeaf, RoutedLinear
 from .mixtures import Leaf, mix
-from .notation import NAME
 from .objects import check_recipient
 from .packing import Batch
 from .parts import after_last_attention, anatomy_of, check_paths, leaves_of, linear_parts
@@ -34,7 +32,7 @@ from .planning import LAST, Plan, batches, make_plan
 from .probing import probe
 from .routing import Routing
 from .rows import cut_to, shared_rows, table_paths, tell_rows
-from .schemes import RECIPIENT, Prompt, Scheme
+from .schemes import RECIPIENT, Prompt, Scheme, check_asked
 from .scores import Scores, ScoreTable, joined, measure, padded
 from .surroundings import check_in_order
 from .vocabularies import check_tokenizers
@@ -76,12 +74,7 @@ class GraftedModel:
                 "recipient: its config asks for bidirectional attention; grafting needs causal attention"
             )
         check_window(recipient)
-        for name in donors:
-            if not re.fullmatch(NAME, name) or name in (RECIPIENT, LAST):
-                raise ValueError(
-                    f"donor {name!r}: a name is letters, digits and _, and neither {RECIPIENT!r}, which is what schemes call "
-                    f"the recipient, nor {LAST!r}, which is a decode_route"
-                )
+        check_names(donors)
         self.owners = {RECIPIENT: 0} | {name: number for number, name in enumerate(donors, start=1)}
         if tokenizers:
             check_tokenizers(tokenizers, donors)
@@ -161,6 +154,7 @@ class GraftedModel:
         Raises ValueError for a prompt, scheme or decode_route that does not fit, naming it, and
         FloatingPointError where a target's log-probability is not a finite number, naming the first such prompt and scheme.
         """
+        check_asked(prompts, schemes)
         for place, prompt in enumerate(prompts):
             if not prompt.target:
                 raise ValueError(f"prompt {place} has no target to score")
@@ -193,8 +187,8 @@ class GraftedModel:
     ) -> Float[Tensor, "prompt scheme vocab"]:
         """Logits of the token after the prompt, on the CPU. For few prompts: each takes schemes x vocabulary. Where a
         scheme's are not finite, those of the others are what they are."""
-        output = self.no_logits(prompts, schemes)
         plan = self.plan(prompts, schemes, score_target=False)
+        output = self.no_logits(prompts, schemes)
         for chosen, batch, hidden in self._passes(prompts, plan, token_budget, None):
             read = [logits.to(self._readable).cpu() for _, logits in self._logits(batch, hidden)]
             _enter(output, chosen, batch, read)
@@ -226,8 +220,7 @@ class GraftedModel:
         score_target: bool = True,
     ) -> Plan:
         """What is computed for each prompt (planning.py). Raises ValueError for what does not fit."""
-        if not schemes:
-            raise ValueError("no schemes to score")
+        check_asked(prompts, schemes)
         limit, vocab = self.longest_prompt, self._rows
         for place, prompt in enumerate(prompts):
             foil = [] if prompt.foil is None else [prompt.foil]

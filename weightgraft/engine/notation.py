@@ -11,9 +11,11 @@
 Component names may be written in capitals, groups in small letters; position sets are as the prompts name them.
 """
 
-import re
 from collections.abc import Callable
 from functools import lru_cache
+
+from .words import NAME as NAME
+from .words import NotationError, shown, tokens_of
 
 COMPONENTS = (
     "embed",
@@ -52,18 +54,8 @@ LAYER_PARTS = {
     for name in (ORDINALS[part], *(("last",) if part == parts - 1 else ()))
 }
 RESERVED = frozenset({"all", "PRE", "SFT", "C"})  # no position set may be named so
-NAME = r"[A-Za-z_][A-Za-z0-9_]*"
-_TOKEN = re.compile(
-    rf"\s*(?:(?P<name>{NAME})|(?P<number>\d+)|(?P<complement>\^C\b)|(?P<mark><-|[-+()@\[\],:{{}}/]))"
-)
-
-
-class NotationError(ValueError):
-    """A scheme, position set, component list or layer range that cannot be read; `position` counts from 0."""
-
-    def __init__(self, text: str, position: int, problem: str):
-        super().__init__(f"scheme notation {text!r}, character {position + 1}: {problem}")
-        self.position = position
+MOST_LAYERS = 10_000  # more than any model has
+DEEPEST = 100  # brackets in brackets
 
 
 @lru_cache(maxsize=4096)
@@ -127,23 +119,14 @@ class Reader:
     """Recursive descent over the tokens of one notation text."""
 
     def __init__(self, text: str):
-        self.text, self.tokens, self.at = text, [], 0
-        offset = 0
-        while offset < len(text.rstrip()):
-            match = _TOKEN.match(text, offset)
-            if match is None or match.lastgroup is None:
-                offset += len(text[offset:]) - len(text[offset:].lstrip())
-                raise NotationError(text, offset, f"{text[offset]!r} has no meaning here")
-            self.tokens.append((match.lastgroup, match[match.lastgroup], match.start(match.lastgroup)))
-            offset = match.end()
-        self.tokens.append(("end", "the end", len(text)))
+        self.text, self.tokens, self.at, self.depth = text, tokens_of(text), 0, 0
 
     def peek(self, ahead: int = 0) -> str:
         return self.tokens[min(self.at + ahead, len(self.tokens) - 1)][1]
 
     def fail(self, expected: str):
         _, value, position = self.tokens[self.at]
-        raise NotationError(self.text, position, f"found {value!r}, expected {expected}")
+        raise NotationError(self.text, position, f"found {shown(value)}, expected {expected}")
 
     def accept(self, *values: str) -> str | None:
         kind, value, _ = self.tokens[self.at]
@@ -258,17 +241,22 @@ class Reader:
 
     def _position(self) -> tuple:
         if self.accept("("):
+            self.depth += 1
+            if self.depth > DEEPEST:
+                self.fail(f"at most {DEEPEST} brackets in one another")
             part = self.positions()
             self.expect(")", "'+', '^C' or ')'")
+            self.depth -= 1
         elif self.accept("all"):
             part = ("all",)
         elif self.peek() in RESERVED:
             self.fail("a position set such as FE, LT, M, R")
         else:
             part = ("set", self.take("name", "a position set such as FE, LT, M, R, or '('"))
+        complements = 0
         while self.accept("^C"):
-            part = ("not", part)
-        return part
+            complements += 1
+        return ("not", part) if complements % 2 else part
 
     def layers(self) -> tuple[int, int] | list[int]:
         """(part, parts), or a list of layer numbers."""
@@ -282,17 +270,24 @@ class Reader:
             return LAYER_PARTS[self.peek(-1)]
         numbers: list[int] = []
         while True:
-            first = int(self.take("number", expected))
+            first = self._layer(expected)
             if not numbers and self.accept("/"):
                 parts = int(self.take("number", "the number of parts"))
                 if not 1 <= first <= parts:
                     self.at -= 3
                     self.fail(f"a part from 1/{parts} to {parts}/{parts}")
                 return first - 1, parts
-            last = int(self.take("number", "the last layer of the range")) if self.accept("-") else first
+            last = self._layer("the last layer of the range") if self.accept("-") else first
             if last < first:
                 self.at -= 1
                 self.fail(f"a layer from {first} on")
             numbers.extend(range(first, last + 1))
             if not self.accept(","):
                 return sorted(set(numbers))
+
+    def _layer(self, expected: str) -> int:
+        layer = int(self.take("number", expected))
+        if layer >= MOST_LAYERS and self.peek() != "/":
+            self.at -= 1
+            self.fail(f"a layer below {MOST_LAYERS}")
+        return layer

@@ -13,6 +13,7 @@ from .compatibility import check_donor
 from .surroundings import check_by_class, check_same_between
 
 PLAIN = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+COMPILED = "a compiled model (torch.compile); give model._orig_mod, what was compiled"
 ANEW = "load the base anew with from_pretrained and give that"
 WHOLE = "load it whole onto one device in one type: AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)"
 
@@ -38,11 +39,7 @@ def check_dense_donor(name: str, donor: object, recipient: PreTrainedModel) -> P
     what = f"donor {name!r}"
     check_model_object(what, donor)
     assert isinstance(donor, PreTrainedModel)
-    if donor.dtype != recipient.dtype:
-        raise ValueError(
-            f"{what} differs from the recipient in the type of its weights: {donor.dtype}, recipient {recipient.dtype}; load both "
-            "in one type: from_pretrained(folder, dtype=torch.float32)"
-        )
+    check_type(what, donor, recipient)
     check_donor(name, donor, recipient)
     check_same_between(what, donor, recipient)
     if is_real():
@@ -51,11 +48,20 @@ def check_dense_donor(name: str, donor: object, recipient: PreTrainedModel) -> P
     return donor
 
 
+def check_type(what: str, donor: PreTrainedModel, recipient: PreTrainedModel) -> None:
+    """Raises ValueError where a donor, or the base of its adapter, is in another type than the recipient."""
+    if donor.dtype != recipient.dtype:
+        raise ValueError(
+            f"{what} differs from the recipient in the type of its weights: {donor.dtype}, recipient {recipient.dtype}; load both "
+            "in one type: from_pretrained(folder, dtype=torch.float32)"
+        )
+
+
 def check_model_object(what: str, model: object) -> None:
     """Raises ValueError, with what to do, where a model is wrapped, compiled, changed by peft, without its head, quantized, or
     not on one device. what: the recipient, or a donor with its name."""
     if hasattr(model, "_orig_mod"):
-        raise ValueError(f"{what}: a compiled model (torch.compile); give model._orig_mod, what was compiled")
+        raise ValueError(f"{what}: {COMPILED}")
     if not isinstance(model, PreTrainedModel) and hasattr(model, "peft_config"):
         raise ValueError(
             f"{what}: a {type(model).__name__}; peft has put it around its base, which it changed in place: {ANEW}, "

@@ -22,7 +22,14 @@ from .notation import (
     parse_positions,
     set_names,
 )
+from .words import check_text, shown, whole_numbers
 
+IDS = "give token ids, as in tokenizer(text)['input_ids'], of one prompt"
+PLACES = (
+    "give the numbers of its tokens, counted from 0, as in (1, 2); of a mask, the places where it is true"
+)
+HEADS = "give the numbers of query heads, counted from 0"
+LAYERS = "give their numbers, counted from 0, or a text such as '0,4-6'"
 RECIPIENT = "recipient"  # as a graft's donor: put the recipient's own weights back
 
 
@@ -48,11 +55,10 @@ class Graft:
     heads: Sequence[int] | None = None
 
     def __post_init__(self):
-        components = self.components if isinstance(self.components, str) else "+".join(self.components)
-        layers = (
-            self.layers if isinstance(self.layers, str) else ",".join(str(layer) for layer in self.layers)
-        )
-        heads = None if self.heads is None else tuple(sorted(set(self.heads)))
+        components, layers = _joined(self.components), _numbered(self.layers)
+        heads = None if self.heads is None else tuple(sorted(set(whole_numbers("heads", self.heads, HEADS))))
+        check_text("a graft's donor", self.donor, "sft")
+        check_text("a graft's positions", self.positions, "FE+LT")
         parse_positions(self.positions)
         parse_components(components)
         layer_numbers(layers)
@@ -104,9 +110,9 @@ class Cut:
     layers: str | Sequence[int] = "all"
 
     def __post_init__(self):
-        layers = (
-            self.layers if isinstance(self.layers, str) else ",".join(str(layer) for layer in self.layers)
-        )
+        layers = _numbered(self.layers)
+        for text in (self.queries, self.keys):
+            check_text("a cut's positions", text, "FE+LT")
         parse_positions(self.queries)
         parse_positions(self.keys)
         layer_numbers(layers)
@@ -124,6 +130,17 @@ class Scheme:
     name: str
     grafts: tuple[Graft, ...] = ()
     cuts: tuple[Cut, ...] = ()
+
+    def __post_init__(self):
+        check_text("a scheme's name", self.name, "FE+LT")
+        for key, kind in (("grafts", Graft), ("cuts", Cut)):
+            parts = getattr(self, key)
+            if not isinstance(parts, list | tuple) or not all(isinstance(part, kind) for part in parts):
+                raise ValueError(
+                    f"scheme {self.name!r}: its {key} are {shown(parts)}; give a tuple of {kind.__name__}s, or write the scheme "
+                    "as a text and read it with parse_scheme"
+                )
+            object.__setattr__(self, key, tuple(parts))
 
     @property
     def position_sets(self) -> frozenset[str]:
@@ -158,40 +175,71 @@ class Prompt:
     watched: Sequence[int] = ()
 
     def __post_init__(self):
-        tokens = tuple(int(token) for token in self.tokens)
+        tokens = whole_numbers("a prompt's tokens", self.tokens, IDS)
         if not tokens:
             raise ValueError("a prompt needs at least one token")
+        if not isinstance(self.positions, Mapping):
+            raise ValueError(
+                f"positions are {shown(self.positions)}; give token numbers by names: {{'FE': (1, 2)}}"
+            )
         positions: dict[str, tuple[int, ...]] = {"LT": (len(tokens) - 1,)}
-        for name, members in self.positions.items():
-            members = tuple(sorted({int(member) for member in members}))
-            if not re.fullmatch(NAME, name) or name in RESERVED:
+        for name, given in self.positions.items():
+            if not isinstance(name, str) or not re.fullmatch(NAME, name) or name in RESERVED:
                 raise ValueError(
-                    f"position set {name!r}: a name is letters, digits and _, and not one of {sorted(RESERVED)}"
+                    f"position set {shown(name)}: a name is letters, digits and _, and not one of {sorted(RESERVED)}"
                 )
+            members = tuple(sorted(set(whole_numbers(f"position set {name!r}", given, PLACES))))
             if not members:
                 raise ValueError(
                     f"position set {name!r} is empty; leave it out where a prompt does not have it"
                 )
             if members[0] < 0 or members[-1] >= len(tokens):
                 raise ValueError(
-                    f"position set {name!r} is {members}, outside the prompt's tokens 0 to {len(tokens) - 1}"
+                    f"position set {name!r} is {shown(members)}, outside the prompt's tokens 0 to {len(tokens) - 1}"
                 )
             positions[name] = members
+        watched = whole_numbers("watched tokens", self.watched, IDS)
         object.__setattr__(self, "tokens", tokens)
         object.__setattr__(self, "positions", positions)
-        object.__setattr__(self, "target", tuple(int(token) for token in self.target))
-        object.__setattr__(self, "watched", tuple(sorted({int(token) for token in self.watched})))
+        object.__setattr__(self, "target", whole_numbers("a prompt's target", self.target, IDS))
+        object.__setattr__(self, "watched", tuple(sorted(set(watched))))
+        if self.foil is not None:
+            object.__setattr__(self, "foil", *whole_numbers("a prompt's foil", [self.foil], IDS))
+
+
+def check_asked(prompts: object, schemes: object) -> None:
+    """Raises ValueError where these are no prompts and schemes in lists, naming the first that is none."""
+    for what, values, kind, maker in (
+        ("prompt", prompts, Prompt, "encode_prompt(tokenizer, text, target, spans)"),
+        ("scheme", schemes, Scheme, "parse_scheme(text, donor=NAME)"),
+    ):
+        if isinstance(values, str | bytes | Mapping | kind) or not hasattr(values, "__getitem__"):
+            raise ValueError(f"{what}s: {shown(values)} is no list; give a list of what {maker} makes")
+        for place, value in enumerate(values):
+            if not isinstance(value, kind):
+                raise ValueError(f"{what} {place} is {shown(value)}; {maker} makes one")
+    if not schemes:
+        raise ValueError("no schemes to score")
+
+
+def parse_scheme(text: str, donor: str | None = None, name: str | None = None) -> Scheme:
+    """Read scheme notation (described in notation.py).
+
+    donor: the donor of the parts that name none. name: the scheme's name; the text itself by default.
+    Raises NotationError, which points at the character, and names what would have been valid there; ValueError for what is no
+    text.
+    """
+    check_text("a scheme", text, "FE+LT")
+    for what, value in (("a scheme's donor", donor), ("a scheme's name", name)):
+        if value is not None:
+            check_text(what, value, "sft")
+    return _parsed(text, donor, name)
 
 
 @lru_cache(
     maxsize=2**14
 )  # a study asks many prompts and models under the same schemes; a scheme never changes
-def parse_scheme(text: str, donor: str | None = None, name: str | None = None) -> Scheme:
-    """Read scheme notation (described in notation.py).
-
-    donor: the donor of the parts that name none. name: the scheme's name; the text itself by default.
-    Raises NotationError, which points at the character, and names what would have been valid there.
-    """
+def _parsed(text: str, donor: str | None, name: str | None) -> Scheme:
     if text.strip() == "PRE":
         return Scheme(name or text)
     reader = Reader(text)
@@ -217,3 +265,22 @@ def _graft(text: str, start: int, **fields) -> Graft:
         return Graft(**fields)
     except ValueError as error:
         raise NotationError(text, start, str(error)) from None
+
+
+def _joined(components: object) -> str:
+    """A component list as one text."""
+    if isinstance(components, list | tuple | set | frozenset) and all(
+        isinstance(name, str) for name in components
+    ):
+        return "+".join(components)
+    check_text("a graft's components", components, "O+FFN")
+    return str(components)
+
+
+def _numbered(layers: object) -> str:
+    """Layers as one text."""
+    if isinstance(layers, str):
+        return layers
+    if isinstance(layers, list | tuple) and all(isinstance(layer, str) for layer in layers):
+        return ",".join(layers)
+    return ",".join(str(layer) for layer in whole_numbers("layers", layers, LAYERS))

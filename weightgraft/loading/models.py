@@ -17,9 +17,10 @@ from transformers import (
 from transformers.utils import logging
 
 from weightgraft import GraftedModel, Prompt, Scheme
+from weightgraft.engine.configs import ON_LOGITS, entries_read
 from weightgraft.errors import UserError
 from weightgraft.loading.configs import OF_TRANSFORMERS, class_of, culprit
-from weightgraft.loading.families import WRAPPERS
+from weightgraft.loading.families import SAVE_TEXT_PART, WRAPPERS
 from weightgraft.loading.files import CONFIG, is_adapter, read_json
 from weightgraft.loading.fit import check_model_fits
 from weightgraft.loading.folders import model_header, stacked, weight_files
@@ -154,12 +155,23 @@ def read_config(option: str, folder: Path) -> PretrainedConfig:
         return config
 
 
-def _text_part(model: PreTrainedModel) -> PreTrainedModel:
-    """The model itself, or the text model in an image-text model, with the modules that it has there."""
+def _text_part(option: str, model: PreTrainedModel) -> PreTrainedModel:
+    """The model itself, or the text model in an image-text model, with the modules that it has there.
+
+    Raises:
+        UserError: what the text model does to its logits by itself, the image-text model leaves out.
+    """
     if model.config.model_type not in WRAPPERS:
         return model
     with torch.device("meta"):
         text = AutoModelForCausalLM.from_config(model.config.get_text_config(), dtype=model.dtype)
+    left_out = entries_read(type(text)) - entries_read(type(model))
+    for entry, neutral in ON_LOGITS.items():
+        if entry in left_out and (value := getattr(text.config, entry, None)) not in (None, neutral):
+            raise UserError(
+                f"{option}: a {model.config.model_type} leaves out {entry} ({value}) of the text model in it "
+                f"({text.config.model_type}), which gives other numbers by itself; to ask that, {SAVE_TEXT_PART}"
+            )
     setattr(text, text.base_model_prefix, model.get_decoder())
     text.set_output_embeddings(model.get_output_embeddings())
     return text.eval()
@@ -170,7 +182,7 @@ def _skeleton(option: str, folder: Path) -> PreTrainedModel:
     config = read_config(option, folder)
     with _of_transformers(option, folder), torch.device("meta"):
         whole = class_of(config)._from_config(config, dtype=torch.float32)
-        text = _text_part(whole)
+        text = _text_part(option, whole)
     check_model_fits(option, whole, model_header(option, folder))
     return text
 
@@ -199,7 +211,7 @@ def load_model(option: str, folder: Path, dtype: torch.dtype, device: torch.devi
             found = [key for key in found if not is_old_buffer(key, ())]
         if found:
             raise UserError(f"{option}: transformers has {kind.replace('_', ' ')} in these files: {found[0]}")
-    text = _text_part(model)
+    text = _text_part(option, model)
     kept = {id(parameter) for parameter in text.parameters()}
     if left := [name for name, parameter in model.named_parameters() if id(parameter) not in kept]:
         note(
