@@ -140,3 +140,13 @@ def test_a_number_of_layers_that_the_model_does_not_have_is_told(asked, there):
         match=f"^recipient: config.num_hidden_layers is {asked}, but model.layers has {there}; set",
     ):
         scores(*models)
+
+
+def test_a_donor_with_fewer_layers_is_told_in_one_short_line():
+    recipient, donor = pair()
+    donor.model.layers = donor.model.layers[:1]
+    with pytest.raises(
+        ValueError, match=r"^donor 'sft' .* recipient \['model.layers.1.input_layernorm.weight', .*"
+    ) as told:
+        scores(recipient, donor)
+    assert len(str(told.value)) < 300

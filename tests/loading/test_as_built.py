@@ -97,6 +97,7 @@ CHANGED = {
     "a norm": ("llama", {}, entry("rms_norm_eps", 0.1), "has variance_epsilon 1e-06, by its config it has 0.1"),
     "a scale": ("gemma2", {}, entry("query_pre_attn_scalar", 4), "layers.0.self_attn .* has scaling 0.3"),
     "heads": ("qwen3", {}, entry("num_attention_heads", 8), "has num_key_value_groups 2, by its config it has 4"),
+    "positions": ("gpt2", {}, entry("n_positions", 128), "transformer.wpe .* has num_embeddings 64, by its config it has 128"),
     "no model": ("llama", {}, entry("hidden_act", "nonesuch"), "transformers builds no model of its config"),
 }  # fmt: skip
 
@@ -126,6 +127,17 @@ def test_a_donor_of_another_config_than_it_was_built_of_is_refused(give):
         scores(recipient, donor)
 
 
+def test_a_donor_whose_own_scale_of_logits_is_not_its_configs_is_refused():
+    recipient, donor = pair("cohere2")
+    before = plain(donor)
+    donor.logit_scale *= 2
+    assert abs(plain(donor) - before) > 100 * TOLERANCE
+    with pytest.raises(
+        ValueError, match=r"^donor 'sft': the model .* has logit_scale 1.0, by its config it has 0.5"
+    ):
+        scores(recipient, donor)
+
+
 def hung(model: Any) -> None:
     """As unsloth, trainers and collators do."""
     model.max_seq_length = model.model.max_seq_length = 2048
@@ -139,6 +151,8 @@ def padded_beyond(model: Any) -> None:
 
 def typed(model: Any) -> None:
     model.config.dtype = "auto"
+    model.config.max_position_embeddings = 2**20
+    model.config.tie_word_embeddings = not model.config.tie_word_embeddings
 
 
 def trained(model: Any) -> None:

@@ -4,21 +4,21 @@ entry, or a plain attribute of a module, that was changed behind that says somet
 import copy
 import json
 import textwrap
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from .configs import DROPOUT, UNSAID
+from .configs import DROPOUT, INERT, UNSAID, grows
 from .origins import is_known
 
-# Attributes of modules that change no number here: dropout, what is kept for a backward pass, where a model came from, how many
-# rows tables have (rows.py), which of them gets no gradient, and how long the longest prompt was (clone.py).
+# Attributes of modules that change no number here, beside what such entries of configs are called (INERT) and dropout: training,
+# what a token's row gets of a gradient, how a kernel is chosen, and how long the longest prompt was (clone.py).
 IDLE = frozenset({
-    "gradient_checkpointing", "loss_type", "max_seq_len_cached", "name_or_path", "num_embeddings", "padding_idx", "training",
-    "vocab_size",
+    "inplace", "kernel_config", "loss_type", "max_seq_len_cached", "padding_idx", "scale_grad_by_freq", "sparse", "training",
 })  # fmt: skip
+ROWS = frozenset({"num_embeddings", "out_features"})  # of tables: their weights tell (rows.py)
 KEPT = 4  # what is built of a config is remembered: recipient and donors mostly have one
 WIDTH = 60  # letters of a value
 Built = dict[str, tuple[type, dict[str, Any]]]  # of every module: its class, and its plain attributes
@@ -30,7 +30,8 @@ def check_as_built(what: str, model: PreTrainedModel) -> None:
     config. Compared are modules of the same class, and what the new ones have: what others hang on modules changes nothing."""
     if (built := as_configured(what, model)) is None:
         return
-    modules, head = dict(model.named_modules(remove_duplicate=False)), model.get_output_embeddings()
+    modules = dict(model.named_modules(remove_duplicate=False))
+    tables = (model.get_input_embeddings(), model.get_output_embeddings())
     for path, (kind, attributes) in built.items():
         module = modules.get(path)
         if type(module) is not kind or isinstance(module, nn.Dropout):
@@ -38,7 +39,7 @@ def check_as_built(what: str, model: PreTrainedModel) -> None:
         assert module is not None
         for name, value in attributes.items():
             ours = vars(module).get(name, value)
-            if _equal(ours, value) or (module is head and name == "out_features"):
+            if _equal(ours, value) or (name in ROWS and any(module is table for table in tables)):
                 continue
             raise ValueError(
                 f"{what}: {path or 'the model'} ({type(module).__name__}) has {name} {_short(ours)}, by its config it has "
@@ -79,9 +80,10 @@ def plain_attributes(module: nn.Module) -> dict[str, Any]:
         name: value
         for name, value in vars(module).items()
         if (value is None or isinstance(value, int | float | str))
-        and name not in IDLE
-        and not name.startswith("_")
+        and not (name in IDLE or name in INERT or name.startswith("_"))
         and not any(word in name for word in (*DROPOUT, "layerdrop"))
+        # A length that only growing frequencies read.
+        and (name != "original_max_seq_len" or grows(cast(Any, module).config))
     }
 
 

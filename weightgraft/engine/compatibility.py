@@ -1,5 +1,6 @@
 """Which models may be grafted onto each other: those whose code computes the same, whatever their weights."""
 
+import textwrap
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -10,6 +11,8 @@ from weightgraft.notes import note
 
 from .configs import differences, idle_differences, longest_prompt
 from .rows import table_paths
+
+WIDTH = 120  # letters of a value; the names of a whole layer's parameters take more
 
 
 def check_donor(name: str, donor: PreTrainedModel, recipient: PreTrainedModel) -> None:
@@ -46,8 +49,12 @@ def _refuse_first(name: str, pairs: Pairs) -> None:
     for what, theirs, ours in pairs:
         if theirs != ours:
             raise ValueError(
-                f"donor {name!r} differs from the recipient in {what}: {theirs}, recipient {ours}"
+                f"donor {name!r} differs from the recipient in {what}: {_short(theirs)}, recipient {_short(ours)}"
             )
+
+
+def _short(value: object) -> str:
+    return textwrap.shorten(str(value), WIDTH, placeholder=" ...")
 
 
 def _parameter_pairs(donor: PreTrainedModel, recipient: PreTrainedModel) -> Pairs:

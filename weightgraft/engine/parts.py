@@ -23,7 +23,7 @@ def anatomy_of(model: PreTrainedModel, family: Family) -> Anatomy:
         n_heads=config.num_attention_heads,
         n_kv_heads=getattr(config, "num_key_value_heads", None) or config.num_attention_heads,
         head_width=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
-        output_bias=model.get_submodule(f"{family.layers}.0.{output}").bias is not None,
+        output_bias=getattr(model.get_submodule(f"{family.layers}.0.{output}"), "bias", None) is not None,
     )
 
 

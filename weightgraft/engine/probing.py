@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .clone import shallow_clone
+from .objects import is_real
 from .origins import own_code
 from .schemes import RECIPIENT, Graft, Prompt, Scheme
 
@@ -29,6 +30,8 @@ def probe(models: Mapping[str, object], limit: int, rows: int, ask: Ask) -> None
     models: the recipient and the donors, of which those are asked that are modules. limit: tokens that a prompt may have. rows: of
     the vocabulary. ask: gives the logits behind prompts under schemes.
     """
+    if not is_real():
+        return
     whole = {name: model for name, model in models.items() if isinstance(model, nn.Module)}
     own = next((found for model in whole.values() if (found := own_code(model))), None)
     if own is None:
