@@ -160,7 +160,7 @@ def is_adapter(folder: Path) -> bool:
     """Whether a folder is read as an adapter: it has one's config, and its weights or no whole model beside it."""
     if not os.path.exists(folder / ADAPTER_CONFIG):
         return False
-    return any(folder.glob("adapter_model*")) or not os.path.exists(folder / CONFIG)
+    return any(folder.glob("adapter_model[.-]*")) or not os.path.exists(folder / CONFIG)
 
 
 def listing(folder: Path) -> str:
