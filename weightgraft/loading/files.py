@@ -1,4 +1,4 @@
-"""The files of a folder: which are read, and in one line why one cannot be: missing, a link to nowhere, a pipe, forbidden, no JSON."""
+"""The files of a folder: which are read, and in one line why one cannot be: missing, a link to nowhere, a pipe, no JSON."""
 
 import json
 import os
