@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import ADAPTER, WEIGHTS, answer, copied, edited, reweighted
+from checkpoints import ADAPTER, TOLERANCE, WEIGHTS, answer, copied, edited, plain, reweighted, with_adapters
 from safetensors.torch import load_file, save_file
 from test_drawn_models import INDEX, in_shards
 
@@ -67,6 +67,17 @@ def test_an_adapter_in_shards_is_refused_with_a_command_that_joins_them(folder, 
     code = line.partition('python -c "')[2].removesuffix('"')
     exec(code, {})
     assert answer(folder / "base", path) == answer(folder / "base", folder / "qv")
+
+
+def test_magnitudes_with_weight_behind_them_are_read_as_peft_reads_them(folder, tmp_path):
+    path = reweighted(
+        copied(folder / "dora", tmp_path / "dora"),
+        lambda weights: {f"{key}.weight" if "magnitude" in key else key: w for key, w in weights.items()},
+        ADAPTER,
+    )
+    found = answer(folder / "base", path)
+    assert found == answer(folder / "base", folder / "dora")
+    assert abs(found.sft - plain(with_adapters(folder / "base", path))) <= TOLERANCE
 
 
 def test_a_magnitude_under_two_spellings_is_refused(folder, tmp_path):

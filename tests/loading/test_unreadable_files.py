@@ -120,7 +120,11 @@ def test_weights_without_a_byte_are_told(folder, tmp_path):
     for source, name in (("sft", "model.safetensors"), ("qv", "adapter_model.safetensors")):
         spoilt = copied(folder / source, tmp_path / source)
         (spoilt / name).write_bytes(b"")
-        assert f"{name} is cut short or no safetensors file: 0 bytes" in answer(folder / "base", spoilt).line
+        line = answer(folder / "base", spoilt).line
+        assert (
+            f"{name} is cut short or no safetensors file: 0 bytes without a whole header; copy it again"
+            in line
+        )
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ def load_numbers(
     option: str, model: Any, folder: Path, grown: Sequence[str], recipient: PreTrainedModel
 ) -> list[str]:
     """Fill the adapter of a peft model that stands on a clone of the recipient with the numbers of its file: A, B and
-    magnitudes in float32 (float64 on a base in float64), which no 16-bit type in the file is rounded for; saved modules in the
-    base's type, as peft keeps them.
+    magnitudes in float32 (on a base in float64, in that), so that no 16-bit type of file or base rounds them; saved modules in
+    the base's type, as peft keeps them.
 
     grown: names in the file of the embedding and unembedding of a base to which tokens were added; their rows are left out.
 
@@ -40,12 +40,10 @@ def load_numbers(
     set_peft_model_state_dict(model, tensors, low_cpu_mem_usage=True)
     # peft has rounded A and B to the base's type on its way; from_pretrained does not, and keeps them in float32.
     by_name = dict(model.named_parameters(remove_duplicate=False))
-    for key, parameter in get_peft_model_state_dict(
-        model, state_dict=by_name, save_embedding_layers=False
-    ).items():
-        kept = "lora_" in key
-        kind = torch.promote_types(recipient.dtype, torch.float32) if kept else recipient.dtype
-        parameter.data = tensors[key].to(kind)
+    by_key = get_peft_model_state_dict(model, state_dict=by_name, save_embedding_layers=False)
+    wide = torch.promote_types(recipient.dtype, torch.float32)
+    for key, parameter in by_key.items():
+        parameter.data = tensors[key].to(wide if "lora_" in key else recipient.dtype)
     return told
 
 

@@ -1,5 +1,4 @@
-"""The files of a folder, told in one line where one cannot be read: links to nowhere, pipes, folders in the place of files, what is
-not allowed, what is no JSON."""
+"""The files of a folder: which are read, and in one line why one cannot be: missing, a link to nowhere, a pipe, no JSON."""
 
 import json
 import os
@@ -28,8 +27,6 @@ CONVERT_ADAPTER = (
     'python -c "import torch; from safetensors.torch import save_file; save_file({{k: v.contiguous() for k, v in '
     "torch.load('{old}', weights_only=True).items()}}, '{new}')\""
 )
-
-
 JOIN_ADAPTER = (
     'python -c "from glob import glob; from safetensors.torch import load_file, save_file; save_file({{k: v for f in '
     "glob('{old}') for k, v in load_file(f).items()}}, '{new}')\""
@@ -160,7 +157,7 @@ def is_adapter(folder: Path) -> bool:
     """Whether a folder is read as an adapter: it has one's config, and its weights or no whole model beside it."""
     if not os.path.exists(folder / ADAPTER_CONFIG):
         return False
-    return any(folder.glob("adapter_model*")) or not os.path.exists(folder / CONFIG)
+    return any(folder.glob("adapter_model[.-]*")) or not os.path.exists(folder / CONFIG)
 
 
 def listing(folder: Path) -> str:

@@ -27,9 +27,8 @@ SCALES = re.compile(
 MASK = re.compile(r"(^|\.)(attn|attention)\.(bias|masked_bias)$")
 FREQUENCIES = re.compile(r"(^|\.)rotary_emb\.(inv_freq|cos_cached|sin_cached)$")
 POSITIONS = re.compile(r"(^|\.)position_ids$")
-WHOLE = frozenset(
-    {"BOOL", "I16", "U16", "I32", "U32", "I64", "U64"}
-)  # in which no format keeps weights without scales beside
+# Types in which no format keeps weights, unless there are scales beside them.
+WHOLE = frozenset({"BOOL", "I16", "U16", "I32", "U32", "I64", "U64"})
 FLAT = re.compile(r"(^|\.)_?flat_param(_\d+)?$")  # the name of FSDP's parts
 POINTER = b"version https://git-lfs"
 HOLLOW = (
