@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
+import uvicorn
 from closure import ROOT
 
 import weightgraft
@@ -66,6 +67,29 @@ def test_what_is_asked_first_is_in_the_address():
     assert fragment(parsed(MODELS)) == ""
     with pytest.raises(UserError, match="give --prompt too"):
         fragment(parsed([*MODELS, "--target", " Bob"]))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "told"),
+    [
+        ("FE+", "character 4"),
+        ("nobody:LT", "no donor 'nobody'"),
+        ("FE", "no position set 'FE'"),
+        ("\udcff", "no meaning"),
+    ],
+)
+def test_a_scheme_that_cannot_be_read_is_told_before_anything_is_loaded(scheme, told):
+    with pytest.raises(UserError, match=told):
+        main(["explore", *MODELS, "--prompt", "Ann Lee & co", "--scheme", scheme])
+
+
+def test_control_c_is_how_it_ends(folder, monkeypatch, capsys):
+    def pressed(self, sockets):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(uvicorn.Server, "run", pressed)
+    main(["explore", "--recipient", str(folder / "base"), "--donor", f"sft={folder / 'sft'}", "--port", "0"])
+    assert capsys.readouterr().out.endswith("/\nControl-C ends it\n")
 
 
 def test_a_folder_that_is_no_model_is_refused_before_anything_is_loaded(tmp_path):

@@ -60,6 +60,14 @@ def test_an_interruption_is_one_word():
     assert (done.returncode, done.stderr) == (INTERRUPTED, "interrupted\n")
 
 
+def test_help_and_version_wait_for_no_torch():
+    for asked in (["--help"], ["--version"], ["inspect", "--help"], ["explore", "--help"]):
+        code = f"import atexit, sys; sys.argv[1:] = {asked}; from weightgraft import cli\n"
+        code += "atexit.register(lambda: print('torch' in sys.modules, file=sys.stderr)); cli.run()"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stderr == "False\n" and "weightgraft" in done.stdout
+
+
 def test_characters_that_stdout_does_not_have_are_written_as_codes(monkeypatch):
     out = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, "ascii"))

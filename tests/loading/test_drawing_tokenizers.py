@@ -6,7 +6,7 @@ import pytest
 from checkpoints import copied
 from made_up_tokenizers import made_up_tokenizer
 from tokenizers import Tokenizer, models
-from transformers import PreTrainedTokenizerFast
+from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from weightgraft import encode_prompt
 from weightgraft.engine.steadiness import check_steady
@@ -52,6 +52,19 @@ def test_a_unigram_that_draws_among_ways_to_cut_is_refused_and_no_other(alpha, n
     else:
         check_steady(tokenizer)
     assert draws == (alpha == 0.3 and n_best != 1)
+
+
+def test_a_slow_tokenizer_that_samples_is_refused():
+    tokenizer = ByT5Tokenizer()
+    check_steady(tokenizer)
+    tokenizer.sp_model_kwargs = {
+        "enable_sampling": True,
+        "alpha": 0.1,
+    }  # as SentencePiece's tokenizers keep them
+    with pytest.raises(
+        ValueError, match=r"at random \(tokenizer_config.json: sp_model_kwargs.enable_sampling\)"
+    ):
+        check_steady(tokenizer)
 
 
 def test_python_refuses_it_too():

@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 from weightgraft.errors import UserError
 from weightgraft.inspection.command import model_options, span_option
 from weightgraft.inspection.folders import check_folders, named_donors
-from weightgraft.inspection.question import check_texts, read_spans
+from weightgraft.inspection.question import check_texts, read_schemes, read_spans
 from weightgraft.notes import gathered
 from weightgraft.output import say
 
@@ -78,13 +78,19 @@ def bound(port: int) -> socket.socket:
 
 
 def fragment(args: argparse.Namespace) -> str:
-    """The part of the address that holds what is asked, as state.js writes it; empty where nothing is."""
+    """The part of the address that holds what is asked, as state.js writes it; empty where nothing is.
+
+    Raises:
+        UserError: there is no prompt, or something that cannot be asked about it.
+    """
     if args.prompt is None:
         if args.target or args.span or args.scheme:
             raise UserError("--target, --span and --scheme are about a prompt: give --prompt too")
         return ""
     check_texts(args.prompt, args.target or "-", None)
     spans = read_spans(args.span, args.prompt)
+    if args.scheme:
+        read_schemes([args.scheme], list(named_donors(args.donor)), spans)
     fields = [("prompt", args.prompt), ("target", args.target or "")]
     fields += [
         ("span", f"{name}:{first}:{last}") for name, members in spans.items() for first, last in members
