@@ -99,7 +99,7 @@ class Models:
             )
             prompt = encode_prompt(self.tokenizer, text, typed, {}, texts.foil, add_special_tokens=special)
             continued = [text + end for end in (typed, texts.foil) if isinstance(end, str)]
-            tokenizers.check_asked(self.tokenizers, [text, *continued], special=special)
+        tokenizers.check_asked(self.tokenizers, [text, *continued], special=special)
         positions = {**prompt.positions, **token_sets(len(prompt.tokens))}
         return Encoded(text, replace(prompt, positions=positions), shift, target, typed, tuple(notes))
 

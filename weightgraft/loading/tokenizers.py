@@ -1,12 +1,10 @@
 """The tokenizers of folders: the recipient's, which cuts the prompt, and those that donors bring, which must cut it alike."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from weightgraft.engine.encoding import token_ids
 from weightgraft.engine.schemes import RECIPIENT
 from weightgraft.engine.steadiness import check_steady
 from weightgraft.engine.vocabularies import check_same_ids
@@ -14,11 +12,9 @@ from weightgraft.errors import UserError
 from weightgraft.loading.files import is_adapter
 from weightgraft.loading.folders import has_tokenizer, same_tokenizer, stacked
 from weightgraft.loading.models import LOCAL, one_line_errors, read_config
-from weightgraft.notes import note
 
 AGAIN = "copy tokenizer.json, tokenizer_config.json and what lies beside them again, from where the model was trained"
 PROBE = "Ab cd."
-MOST_SHOWN = 5  # of what is unknown
 
 Tokenizers = dict[str, PreTrainedTokenizerBase]
 
@@ -55,7 +51,7 @@ def load_tokenizers(recipient: Path, donors: Mapping[str, Path]) -> Tokenizers:
 
 
 def check_asked(tokenizers: Tokenizers, texts: Sequence[str], special: bool) -> None:
-    """That every donor's tokenizer gives the recipient's ids to what is asked. What of it the recipient's does not know is a note.
+    """That every donor's tokenizer gives the recipient's ids to what is asked.
 
     Raises:
         UserError: names the first token that differs.
@@ -64,43 +60,3 @@ def check_asked(tokenizers: Tokenizers, texts: Sequence[str], special: bool) -> 
         if name != RECIPIENT:
             with one_line_errors():
                 check_same_ids(name, theirs, tokenizers[RECIPIENT], texts, special)
-    _tell_unknown(tokenizers[RECIPIENT], texts, special)
-
-
-def _tell_unknown(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], special: bool) -> None:
-    """A note on what a model is not asked although it was typed: what the tokenizer leaves out, as BPE does with bytes that it was
-    not trained on, and what it writes as one and the same unknown token."""
-    known: set[str] = set()
-    left_out: list[str] = []
-    unknown: dict[str, None] = {}
-    own = tokenizer.unk_token, getattr(tokenizer.backend_tokenizer.model, "unk_token", None)
-    marks = {tokenizer.convert_tokens_to_ids(token) for token in own if isinstance(token, str)}
-    for text in texts:
-        tokens = token_ids(tokenizer, text, special)
-        # Where there is an unknown token, other letters give the same one.
-        letters = () if marks & {*tokens} else dict.fromkeys("".join(text.split()))
-        for letter in (letter for letter in letters if letter not in known):
-            known.add(letter)
-            with suppress(ValueError):  # nothing else is there
-                if token_ids(tokenizer, text.replace(letter, ""), special) == tokens:
-                    left_out.append(letter)
-        found = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
-        for token, (first, last) in zip(found["input_ids"], found["offset_mapping"], strict=True):
-            piece = text[first:last].strip()
-            if token in marks and piece not in ("", tokenizer.convert_ids_to_tokens(token)):
-                unknown[piece] = None
-    if unknown:
-        note(
-            f"the tokenizer knows no token for {_some(unknown)}: one token for all that is unknown is asked instead"
-        )
-    if left_out:
-        note(
-            f"the tokenizer knows no token for {_some(left_out)} and leaves that out: what is asked is the rest"
-        )
-
-
-def _some(pieces: Iterable[str]) -> str:
-    shown = [repr(piece) for piece in pieces]
-    return ", ".join(shown[:MOST_SHOWN]) + (
-        f" and {len(shown) - MOST_SHOWN} more" if len(shown) > MOST_SHOWN else ""
-    )
