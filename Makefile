@@ -55,7 +55,7 @@ runs: check  ## do the verdicts stand in other trainings? The study again and ag
 	python -m stages.commands.runs --jobs $(JOBS)
 
 unchanged: SINCE ?= HEAD
-unchanged: check  ## does today's engine give the tables of the commit SINCE, to the byte? then tell the locks
+unchanged: check  ## does today's code write what that of commit SINCE wrote? then tell the locks
 	python -m stages.commands.unchanged --since $(SINCE) --jobs $(JOBS)
 
 # Types take a minute of one core: beside the tests. Those run in three processes on two cores, since a test that waits

@@ -1,9 +1,9 @@
-"""make unchanged SINCE=COMMIT: does the grafting code of today give, to the byte, the tables that it gave at COMMIT?
+"""make unchanged SINCE=COMMIT: does the code of today make, to the byte, the weights and tables that it made at COMMIT?
 
 Most edits of the engine change no number: a new refusal, a clearer message. The study's weights are in no clone, and to make its
-tables again for each such edit takes hours. Here a small study of every model (few facts, one epoch, all setups and schemes) is
-made at both commits, in folders of their own, with the same weights. Where every table of scores has the same bytes, the locks
-are told the hashes of today's code, which is what `dvc commit` is for. Where one differs nothing is written: the study must run.
+results again for each such edit takes hours. Here a small study of every model (few facts, one epoch, all setups and schemes) is
+made at both commits, in folders of their own. Where all that its stages wrote has the same bytes, the locks are told the hashes
+of today's code, which is what `dvc commit` is for. Where anything differs nothing is written: the study must run again.
 """
 
 import argparse
@@ -23,9 +23,11 @@ from weightgraft.errors import UserError, run_main
 
 COPIES = Path(".unchanged")
 STUDY, REAL = Path("dvc.lock"), Path("results/real")
-GRAFTS = ("graft", "graft_repeats", "graft_new_form")
-FEW = {"generate_facts.base_facts": 12, "generate_facts.facts": 6, "pretrain.early_epoch": 1}
-FEW_REAL = {"generate_facts.base_facts": 4, "generate_facts.facts": 4}
+LAST = ("summarize", "judge_claims")  # and so all that they need
+OWN = ("check_params", "render_figures", "write_report")  # run in seconds wherever one is: make figures
+RESAMPLES = {"summarize.resamples": 200, "judge_claims.resamples": 200}
+FEW = {"generate_facts.base_facts": 12, "generate_facts.facts": 6, "pretrain.early_epoch": 1} | RESAMPLES
+FEW_REAL = {"generate_facts.base_facts": 4, "generate_facts.facts": 4} | RESAMPLES
 SHORT = {"warmup_steps": 1}
 
 
@@ -47,38 +49,37 @@ def studies() -> dict[str, dict[str, Any]]:
     return {"tiny": small} | real
 
 
-def graft_items(lock: Path) -> dict[str, dict[str, Any]]:
-    """Item that grafts -> what the lock says of it."""
+def items(lock: Path) -> dict[str, dict[str, Any]]:
+    """Item -> what the lock says of it, of all that cannot be run again in seconds."""
     stages = read_yaml(lock)["stages"]
-    return {name: stage for name, stage in stages.items() if name.partition("@")[0] in GRAFTS}
+    return {name: stage for name, stage in stages.items() if name not in OWN}
 
 
-def tables(lock: Path) -> dict[str, str]:
-    """Item that grafts -> the hash of all its tables."""
-    return {name: stage["outs"][0]["md5"] for name, stage in graft_items(lock).items()}
+def written(lock: Path) -> dict[str, dict[str, str]]:
+    """Item -> what it wrote: path and hash."""
+    return {name: {out["path"]: out["md5"] for out in stage["outs"]} for name, stage in items(lock).items()}
 
 
 def code_of(lock: Path) -> dict[str, dict[str, Any]]:
-    """Path of code -> what the lock says of it, of the items that graft."""
+    """Path of code -> what the lock says of it."""
     return {
         dep["path"]: dep
-        for stage in graft_items(lock).values()
+        for stage in items(lock).values()
         for dep in stage["deps"]
         if dep["path"].startswith(("stages/", "weightgraft/"))
     }
 
 
 def record(lock: Path, code: Mapping[str, Mapping[str, Any]]) -> int:
-    """Put these hashes of code into the entries of the lock that graft. The number of those entries."""
-    whole = read_yaml(lock)
-    items = graft_items(lock)
-    for name, stage in items.items():
+    """Put these hashes of code into a lock. The number of items that it has."""
+    whole, told = read_yaml(lock), items(lock)
+    for name, stage in told.items():
         stage["deps"] = [dict(code.get(dep["path"], dep)) for dep in stage["deps"]]
         whole["stages"][name] = stage
     new = lock.with_suffix(".new")
     dump_yaml(new, whole)  # as DVC writes it
     new.replace(lock)
-    return len(items)
+    return len(told)
 
 
 def check_again(model: str, changes: Mapping[str, Any], lock: Path) -> None:
@@ -108,13 +109,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--since", required=True, help="a commit whose tables are known to be those in git")
+    parser.add_argument("--since", required=True, help="a commit whose code made the results that are in git")
     parser.add_argument("--jobs", type=int, default=2, help="items that run side by side, of one thread each")
     parser.add_argument("--before", action="store_true", help="only what is made at that commit")
     args = parser.parse_args()
     here = Path.cwd()
     there = checkout(args.since, (COPIES / "since").resolve())
-    different, code = [], {}
+    different: list[str] = []
+    code: dict[str, dict[str, Any]] = {}
     for name, changes in studies().items():
         made = {}
         for when, source in (("before", there), ("after", here)):
@@ -123,18 +125,18 @@ def main() -> None:
             copy = (COPIES / f"{name}-{when}").resolve()
             # One cache for both: what was trained with the same code and settings is not trained again.
             make_copy(source, copy, changes, cache=(COPIES / "cache").resolve())
-            repro(copy, *GRAFTS, jobs=args.jobs)
-            made[when] = tables(copy / "dvc.lock")
+            repro(copy, *LAST, jobs=args.jobs)
+            made[when] = written(copy / "dvc.lock")
             code |= code_of(copy / "dvc.lock") if when == "after" else {}
         if not args.before:
             assert made["before"] and made["before"].keys() == made["after"].keys()
-            different += [item for item, table in made["after"].items() if made["before"][item] != table]
-            print(f"unchanged: {name}: {len(made['after'])} items grafted at both commits", flush=True)
+            different += [item for item, files in made["after"].items() if made["before"][item] != files]
+            print(f"unchanged: {name}: {len(made['after'])} items made at both commits", flush=True)
     if args.before:
         return
     if different:
         raise UserError(
-            f"the tables of {', '.join(different)} are not what they were at {args.since}: "
+            f"what {', '.join(different)} wrote is not what it was at {args.since}: "
             "make repro and make real, and commit what they make"
         )
     entries = record(STUDY, code)
@@ -142,7 +144,7 @@ def main() -> None:
         check_again(model, changes, REAL / f"{model}.lock")
         entries += record(REAL / f"{model}.lock", code)
     print(
-        f"unchanged: every table has the bytes that it had; {entries} entries of the locks name today's code; now make figures"
+        f"unchanged: all files have the bytes that they had; {entries} items of the locks name today's code; now make figures"
     )
 
 

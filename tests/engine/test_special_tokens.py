@@ -101,6 +101,15 @@ def test_a_users_turn_is_what_the_tokenizers_template_makes_of_it(kind, template
         ("{{ raise_exception('no users here') }}", "its chat template fails: no users here"),
         ("{% for %}", "its chat template fails"),
         ("{{ 1 + 'a' }}", "its chat template fails"),
+        ("{{ 1 / 0 }}", "its chat template fails: division by zero"),
+        ("{{ range(10 ** 12) | list }}", "its chat template fails: Range too big"),
+        (
+            "{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}",
+            "its chat template fails: maximum recursion depth",
+        ),
+        ("{{ [].pop() }}", "its chat template fails"),
+        ({"tool_use": "{{ messages[0].content }}"}, "its chat template fails"),
+        (3, "its chat template fails"),
     ],
 )
 def test_a_template_that_cannot_be_used_is_told(template, said):
@@ -108,6 +117,30 @@ def test_a_template_that_cannot_be_used_is_told(template, said):
     tokenizer.chat_template = template
     with pytest.raises(ValueError, match=said):
         render_turn(tokenizer, "See Ada")
+
+
+@pytest.mark.parametrize("text", [b"See Ada", None, ["See Ada"], "See \ud83d Ada"], ids=repr)
+def test_a_turn_of_anything_but_text_is_refused(text):
+    tokenizer = copy.deepcopy(made_up_tokenizer("own_bos", True))
+    tokenizer.chat_template = TEMPLATES["plain"]
+    with pytest.raises(ValueError, match=r"the prompt is .*no text"):
+        render_turn(tokenizer, text)
+
+
+@pytest.mark.parametrize("template", ["chatml", "trimmed", "icons"])
+def test_letters_for_private_use_and_beyond_the_first_plane_keep_their_place_in_a_turn(template):
+    tokenizer = copy.deepcopy(made_up_tokenizer("own", True))
+    tokenizer.chat_template = (TEMPLATES | {"icons": "\ue000\ue001 {{ messages[0].content }} \ue000"})[
+        template
+    ]
+    text = " \ue000 \U000f0001👍🏽 Ann Lee \ue001 "
+    rendered, start = render_turn(tokenizer, text)
+    place = text.index("Ann")
+    assert rendered[start + place : start + place + 7] == "Ann Lee"
+    prompt = encode_prompt(
+        tokenizer, rendered, " Bob", {"FE": [(start + place, start + place + 7)]}, add_special_tokens=False
+    )
+    assert tokenizer.decode([prompt.tokens[token] for token in prompt.positions["FE"]]).strip() == "Ann Lee"
 
 
 def test_a_target_that_goes_on_in_a_word_is_told(recwarn):

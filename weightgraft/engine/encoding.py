@@ -13,7 +13,9 @@ from transformers import PreTrainedTokenizerBase
 from weightgraft.notes import note
 
 from .schemes import Prompt
+from .spans import OTHER_LETTERS, characters_of, check_words, covered, left_out
 from .steadiness import check_steady
+from .words import check_text, shown
 
 CASED = ("Lu", "Ll", "Lt")  # letters of the scripts that write spaces between words
 
@@ -39,28 +41,68 @@ def encode_prompt(
     the span (` Ada`, or `.?` behind `Jr`), but no letter, digit or character of another span. BOS and the space that
     some tokenizers put in front of a text are in no span, and an EOS that they put behind it is left out.
     Raises ValueError where the text is tokenized differently with the target behind it (both are shown), where a
-    span's borders fall inside a token or it holds none, for a text or target without tokens, and for a slow tokenizer.
+    span's borders fall inside a token or it holds none, where the tokenizer leaves letters out of a span's words or of the target,
+    or does not know the target's, for a text or target without tokens, and for a slow tokenizer. Letters that it leaves out
+    or does not know elsewhere are a note.
     """
+    check_tokenizer(tokenizer)
     check_steady(tokenizer)
+    check_unicode("the prompt", text)
+    if not isinstance(target, list | tuple):
+        check_unicode("the target", target)
+    if foil is not None:
+        check_unicode("the foil", foil)
+    characters = characters_of(spans, text)
     tokens, offsets, doubled = _tokenized(tokenizer, text, add_special_tokens)
+    missing = left_out(text, offsets)
+    _tell_unread(tokenizer, text, tokens, offsets, missing)
+    for name, members in characters.items():
+        for span in members:
+            check_words(name, text, span, missing)
     if doubled:
         note(
             f"the prompt begins with {''.join(doubled)}, which the tokenizer puts in front of every text: it is there once"
         )
-    taken = [span for members in spans.values() for span in members]
+    taken = [span for members in characters.values() for span in members]
     positions = {
-        name: [token for span in members for token in _covered(name, text, offsets, span, taken)]
-        for name, members in spans.items()
+        name: [token for span in members for token in covered(name, text, offsets, span, taken)]
+        for name, members in characters.items()
     }
     following = (
-        _following(tokenizer, text, tokens, "target", target, add_special_tokens)
-        if isinstance(target, str)
-        else list(target)
+        list(target)
+        if not isinstance(target, str)
+        else _following(tokenizer, text, tokens, "target", target, add_special_tokens)
     )
     first_of_foil = None
     if foil is not None:
         first_of_foil = _following(tokenizer, text, tokens, "foil", foil, add_special_tokens)[0]
     return Prompt(tokens=tokens, positions=positions, target=following, foil=first_of_foil)
+
+
+def check_tokenizer(tokenizer: object) -> None:
+    """Raises ValueError, with the cure, for what is no tokenizer of transformers, or a slow one."""
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        inner = (
+            "processor.tokenizer"
+            if hasattr(tokenizer, "tokenizer")
+            else "AutoTokenizer.from_pretrained(folder)"
+        )
+        raise ValueError(f"a {type(tokenizer).__name__} is no tokenizer of transformers; give {inner}")
+    if not tokenizer.is_fast:
+        raise ValueError(
+            f"{type(tokenizer).__name__} is no fast tokenizer: it cannot tell a token's characters"
+        )
+
+
+def check_unicode(what: str, text: object) -> None:
+    """Raises ValueError for what is no text, or holds halves of a character (surrogates), as broken files do."""
+    check_text(what, text, "Ann Lee stars with")
+    try:
+        str(text).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{what} is no text: its character {error.start} is half of one (a surrogate); read it as UTF-8"
+        ) from None
 
 
 def token_ids(tokenizer: PreTrainedTokenizerBase, text: str, add_special_tokens: bool = True) -> list[int]:
@@ -75,10 +117,6 @@ def _tokenized(
 ) -> tuple[list[int], list[tuple[int, int]], list[str]]:
     """Tokens up to the text's last one, the characters [first, last) that each covers (none for BOS), and the special
     tokens that were left out in front because the text begins with them."""
-    if not tokenizer.is_fast:
-        raise ValueError(
-            f"{type(tokenizer).__name__} is no fast tokenizer: it cannot tell a token's characters"
-        )
     encoded = tokenizer(text, return_offsets_mapping=True, add_special_tokens=special)
     tokens, offsets = encoded["input_ids"], [(first, last) for first, last in encoded["offset_mapping"]]
     of_text = [token for token, owner in enumerate(encoded.sequence_ids()) if owner is not None]
@@ -134,7 +172,11 @@ def _following(
 ) -> list[int]:
     if not continuation:
         raise ValueError(f"the {what} is empty; give the text that may follow the prompt, such as ' Bob'")
-    together, *_ = _tokenized(tokenizer, text + continuation, special)
+    together, offsets, _ = _tokenized(tokenizer, text + continuation, special)
+    if missing := [place for place in left_out(text + continuation, offsets) if place >= len(text)]:
+        raise ValueError(
+            f"the {what} {shown(continuation)}: the tokenizer leaves out {(text + continuation)[missing[0]]!r}; {OTHER_LETTERS}"
+        )
     inside_word = all(unicodedata.category(letter) in CASED for letter in (text[-1], continuation[0]))
     spaced = repr(f" {continuation}")
     if together[: len(tokens)] != list(tokens) or len(together) == len(tokens):
@@ -145,6 +187,12 @@ def _following(
             f"unstable boundary between {text!r} and {continuation!r}: {tokenizer.convert_ids_to_tokens(list(tokens))} alone, "
             f"{tokenizer.convert_ids_to_tokens(together)} together{cure}"
         )
+    if unknown := _unknown(tokenizer, text + continuation, together, offsets, len(tokens)):
+        letters, token = unknown[0]
+        raise ValueError(
+            f"the {what} {shown(continuation)}: the tokenizer does not know {letters!r}, which is {token} to it, as much else is; "
+            f"{OTHER_LETTERS}"
+        )
     if inside_word:
         word = f"{text.split()[-1]}{continuation}"
         note(
@@ -153,35 +201,39 @@ def _following(
     return together[len(tokens) :]
 
 
-def _covered(
-    name: str,
+def _tell_unread(
+    tokenizer: PreTrainedTokenizerBase,
     text: str,
+    tokens: Sequence[int],
     offsets: Sequence[tuple[int, int]],
-    span: tuple[int, int],
-    taken: Sequence[tuple[int, int]],
-) -> range:
-    """The tokens of a span of characters; `taken`: all spans of the prompt."""
-    inside = text[slice(*span)] if 0 <= span[0] <= span[1] <= len(text) else ""
-    start = span[0] + len(inside) - len(inside.lstrip())
-    end = start + len(inside.strip())  # white space at a span's end is in the next word's token
-    covered = [
-        token for token, (first, last) in enumerate(offsets) if first < last and first < end and last > start
-    ]
-    if start == end or not covered:
-        raise ValueError(
-            f"position set {name!r}: characters {span[0]} to {span[1]} of {text!r} hold no token"
+    missing: Sequence[int],
+) -> None:
+    """Notes on what of the prompt no model is told."""
+    if missing:
+        note(
+            f"the tokenizer leaves out {text[missing[0]]!r} of the prompt, its character {missing[0]}{_more(missing)}"
         )
-    for token in covered:
-        first, last = offsets[token]
-        beside = [i for i in range(first, last) if not start <= i < end and not text[i].isspace()]
-        # Offsets that several tokens share do not tell which of them holds what is beside the span.
-        if beside and (
-            offsets.count((first, last)) > 1
-            or any(unicodedata.category(text[i])[0] in "LMN" for i in beside)
-            or any(low <= i < high for low, high in taken for i in beside)
-        ):
-            raise ValueError(
-                f"position set {name!r}: {text[start:end]!r} ends inside the token {text[first:last]!r} of {text!r}"
-            )
-    # From the first to the last: a space between two words can be a token that covers no character.
-    return range(covered[0], covered[-1] + 1)
+    if unknown := _unknown(tokenizer, text, tokens, offsets):
+        letters, token = unknown[0]
+        note(
+            f"the tokenizer does not know {shown(letters)} of the prompt{_more(unknown)}; to it, and to the models, it is {token}"
+        )
+
+
+def _unknown(
+    tokenizer: PreTrainedTokenizerBase,
+    text: str,
+    tokens: Sequence[int],
+    offsets: Sequence[tuple[int, int]],
+    start: int = 0,
+) -> list[tuple[str, str]]:
+    """From token `start` on, the letters that the tokenizer does not know, each with the token that stands for them: what
+    transformers calls the unknown token, and what the tokenizer's own model does, which some configs do not repeat."""
+    names = {tokenizer.unk_token, getattr(tokenizer.backend_tokenizer.model, "unk_token", None)} - {None}
+    marks = {tokenizer.convert_tokens_to_ids(name): str(name) for name in names}
+    found = [(text[slice(*offsets[place])], marks.get(tokens[place])) for place in range(start, len(tokens))]
+    return [(letters, mark) for letters, mark in found if mark is not None and letters not in ("", mark)]
+
+
+def _more(found: Sequence[object]) -> str:
+    return f", and {len(found) - 1} more" if len(found) > 1 else ""

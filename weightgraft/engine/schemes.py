@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 from .notation import (
     HEADED,
@@ -207,7 +208,7 @@ class Prompt:
             object.__setattr__(self, "foil", *whole_numbers("a prompt's foil", [self.foil], IDS))
 
 
-def check_asked(prompts: object, schemes: object) -> None:
+def check_asked(prompts: Any, schemes: Any) -> None:
     """Raises ValueError where these are no prompts and schemes in lists, naming the first that is none."""
     for what, values, kind, maker in (
         ("prompt", prompts, Prompt, "encode_prompt(tokenizer, text, target, spans)"),
