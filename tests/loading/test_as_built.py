@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from checkpoints import PROMPT, SCHEMES, TOLERANCE, plain
+from test_wrappers import wrapper
 from tiny_models import FAMILY_NAMES, tiny_lora, tiny_model
 from torch import nn
 from transformers import AutoModelForCausalLM
@@ -208,3 +209,8 @@ def test_a_text_model_in_the_head_of_another_is_what_it_is_alone():
     put.model, put.lm_head = recipient.model, recipient.lm_head
     assert put.config is not put.model.config
     assert scores(put, donor) == pytest.approx((plain(recipient), plain(donor)), abs=TOLERANCE)
+
+
+def test_a_wrapper_is_told_that_it_has_no_family_and_not_that_its_parts_have_configs():
+    with pytest.raises(ValueError, match=r"^no family for model_type 'gemma3'"):
+        GraftedModel(wrapper("gemma3", 0), {})

@@ -88,7 +88,7 @@ def _written(model: type, theirs: PreTrainedConfig, ours: PreTrainedConfig) -> I
 def check_one_config(what: str, model: PreTrainedModel) -> None:
     """Raises ValueError where a module reads another config than the model's own that says something else: layers of another
     model do, and a copied layer whose model's config was changed behind it."""
-    seen = {id(model.config)}
+    seen = {id(model.config), *map(id, vars(model.config).values())}  # with those of a wrapper's parts
     for path, module in model.named_modules():
         config = getattr(module, "config", None)
         if not isinstance(config, PreTrainedConfig) or id(config) in seen:
