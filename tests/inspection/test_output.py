@@ -129,5 +129,7 @@ def test_a_link_stays_one_and_a_check_leaves_nothing(tmp_path):
 
 def test_a_picture_of_many_tokens_has_as_many_pixels_as_can_be_drawn(document, tmp_path, monkeypatch):
     monkeypatch.setattr(picture, "MOST_PIXELS", 300)
-    save_picture(document, tmp_path / "x.png")
-    assert 250 < max(imread(tmp_path / "x.png").shape) <= 300
+    path = tmp_path / "x.PNG"  # capitals are no other ending
+    inspect_command.check_out(path)
+    save_picture(document, path)
+    assert 250 < max(imread(path).shape) <= 300

@@ -125,7 +125,7 @@ def check_out(path: Path) -> None:
     Raises:
         UserError: the ending is unknown, or no file can be written there.
     """
-    if path.suffix not in PICTURES:
+    if path.suffix.lower() not in PICTURES:
         raise UserError(f"--out {path}: ends in {path.suffix!r}; choose from {', '.join(PICTURES)}")
     check_file(f"--out {path}", path)
 

@@ -185,4 +185,4 @@ def save_picture(found: Mapping[str, Any], path: Path) -> None:
             ".pdf": {"CreationDate": None},
         }
         dpi = min(RC["savefig.dpi"], MOST_PIXELS / max(figure.get_size_inches()))
-        figure.savefig(path, dpi=dpi, metadata=no_date[path.suffix])
+        figure.savefig(path, dpi=dpi, metadata=no_date[path.suffix.lower()])
