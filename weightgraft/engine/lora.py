@@ -22,7 +22,7 @@ from .adapted import leaf_of
 from .clone import shallow_clone
 from .compatibility import base_differences, check_make
 from .leaves import LowRank
-from .objects import COMPILED, check_numbers, check_type, is_real
+from .objects import COMPILED, LOAD, check_numbers, check_type, is_real
 from .surroundings import check_by_class, check_same_between
 
 Leaves = dict[str, LowRank | nn.Module]
@@ -51,9 +51,7 @@ def lora_leaves(name: str, donor: Any, recipient: PreTrainedModel, paths: Sequen
     if not isinstance(donor, (str, os.PathLike, list, tuple)):
         leaves = _leaves(name, donor, recipient, paths)
     else:
-        folders = [Path(folder) for folder in (donor if isinstance(donor, list | tuple) else [donor])]
-        if not folders:
-            raise ValueError(f"{what}: an empty list of adapters")
+        folders = _folders(what, donor if isinstance(donor, list | tuple) else [donor])
         found = []
         for folder in folders:
             model = load_adapter(f"{what}: {folder}", folder, recipient)
@@ -71,6 +69,17 @@ def lora_leaves(name: str, donor: Any, recipient: PreTrainedModel, paths: Sequen
     return leaves
 
 
+def _folders(what: str, stack: Sequence[Any]) -> list[Path]:
+    """The folders of adapters that stand on each other."""
+    if not stack:
+        raise ValueError(f"{what}: an empty list of adapters")
+    if odd := [type(folder).__name__ for folder in stack if not isinstance(folder, str | os.PathLike)]:
+        raise ValueError(
+            f"{what}: a list that holds a {odd[0]}; a list is of adapters' folders, a model is given by itself"
+        )
+    return [Path(folder) for folder in stack]
+
+
 def load_adapter(option: str, folder: Path, recipient: PreTrainedModel) -> Any:
     """A peft model of a directory's adapter on a clone of the recipient, of which it changes nothing.
 
@@ -83,8 +92,9 @@ def load_adapter(option: str, folder: Path, recipient: PreTrainedModel) -> Any:
     from peft.utils.save_and_load import get_peft_model_state_dict
 
     if not (folder / ADAPTER_CONFIG).exists():
+        cure = f"no {ADAPTER_CONFIG} there; for a whole model {LOAD}"
         raise ValueError(
-            f"{option}: no {ADAPTER_CONFIG} there; load a whole model with from_pretrained and pass the object"
+            f"{option}: {cure if folder.exists() else 'there is no such folder; of the hub, download it first'}"
         )
     odd: list[str] = []
     try:
