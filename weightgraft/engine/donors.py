@@ -44,6 +44,11 @@ def sources_of(
     donors: Mapping[str, Donor], recipient: PreTrainedModel, paths: list[str]
 ) -> list[Callable[[str], nn.Module | LowRank | None]]:
     """For each donor, where to find its modules; for a mixture, those of what it is made of, which are checked once."""
+    for name, donor in donors.items():
+        if whole_of(whole_of(donor)) is not whole_of(donor):
+            raise ValueError(
+                f"donor {name!r}: a mixture of a mixture; mix the models themselves (strengths multiply: Interpolated(of, a * b))"
+            )
     known = {id(whole_of(donor)): (name, whole_of(donor)) for name, donor in reversed(list(donors.items()))}
     sources = {key: source_of(name, whole, recipient, paths) for key, (name, whole) in known.items()}
     return [sources[id(whole_of(donor))] for donor in donors.values()]

@@ -22,7 +22,7 @@ from .adapted import leaf_of
 from .clone import shallow_clone
 from .compatibility import base_differences, check_make
 from .leaves import LowRank
-from .objects import COMPILED, check_numbers, check_type, is_real
+from .objects import COMPILED, LOAD, check_numbers, check_type, is_real
 from .precision import PREFIX, load_numbers
 from .surroundings import check_by_class, check_same_between
 
@@ -52,9 +52,7 @@ def lora_leaves(name: str, donor: Any, recipient: PreTrainedModel, paths: Sequen
     if not isinstance(donor, (str, os.PathLike, list, tuple)):
         leaves = _leaves(name, donor, recipient, paths)
     else:
-        folders = [Path(folder) for folder in (donor if isinstance(donor, list | tuple) else [donor])]
-        if not folders:
-            raise ValueError(f"{what}: an empty list of adapters")
+        folders = _folders(what, donor if isinstance(donor, list | tuple) else [donor])
         found = []
         for folder in folders:
             model = load_adapter(f"{what}: {folder}", folder, recipient)
@@ -72,6 +70,17 @@ def lora_leaves(name: str, donor: Any, recipient: PreTrainedModel, paths: Sequen
     return leaves
 
 
+def _folders(what: str, stack: Sequence[Any]) -> list[Path]:
+    """The folders of adapters that stand on each other."""
+    if not stack:
+        raise ValueError(f"{what}: an empty list of adapters")
+    if odd := [type(folder).__name__ for folder in stack if not isinstance(folder, str | os.PathLike)]:
+        raise ValueError(
+            f"{what}: a list that holds a {odd[0]}; a list is of adapters' folders, a model is given by itself"
+        )
+    return [Path(folder) for folder in stack]
+
+
 def load_adapter(option: str, folder: Path, recipient: PreTrainedModel) -> Any:
     """A peft model of a directory's adapter on a clone of the recipient, of which it changes nothing.
 
@@ -87,9 +96,7 @@ def load_adapter(option: str, folder: Path, recipient: PreTrainedModel) -> Any:
     try:
         check_readable(option, folder)
         if not (folder / ADAPTER_CONFIG).exists():
-            raise UserError(
-                f"{option}: no {ADAPTER_CONFIG} there; load a whole model with from_pretrained and pass the object"
-            )
+            raise UserError(f"{option}: no {ADAPTER_CONFIG} there; for a whole model {LOAD}")
         settings = read_json(option, folder / ADAPTER_CONFIG)
         check_adapter_config(option, settings)
         header = adapter_header(option, folder)

@@ -4,6 +4,7 @@ No model is copied: what serves a leaf is computed from the weights of both when
 """
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -13,6 +14,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from .leaves import LowRank
+from .words import shown, whole_numbers
 
 HALF = 16  # bits that one pass over the changes sorts by; a float32 without its sign has two such halves
 
@@ -56,8 +58,7 @@ def mix(found: dict[str, list[Leaf]], donors: Mapping[str, Any]) -> None:
     """
     for column, (name, donor) in enumerate(donors.items(), start=1):
         if isinstance(donor, Interpolated):
-            if not -torch.inf < donor.strength < torch.inf:
-                raise ValueError(f"donor {name!r}: strength is {donor.strength}; give a finite number")
+            _check_strength(name, donor.strength)
             for leaves in found.values():
                 leaves[column] = interpolated(leaves[0], leaves[column], donor.strength)
         elif isinstance(donor, Sparse):
@@ -69,8 +70,18 @@ def mix(found: dict[str, list[Leaf]], donors: Mapping[str, Any]) -> None:
                         f"donor {name!r}: the largest changes of an adapter; give the merged model (merge_and_unload)"
                     )
                 pairs.append((own, theirs))
-            for leaves, leaf in zip(found.values(), _sparse(name, pairs, donor.entries), strict=True):
+            (entries,) = whole_numbers(f"donor {name!r}: entries", [donor.entries], "give how many to keep")
+            for leaves, leaf in zip(found.values(), _sparse(name, pairs, entries), strict=True):
                 leaves[column] = leaf
+
+
+def _check_strength(name: str, strength: Any) -> None:
+    try:
+        finite = not isinstance(strength, str | bytes) and math.isfinite(strength)
+    except (TypeError, ValueError, RuntimeError):  # what is no number, or several
+        finite = False
+    if not finite:
+        raise ValueError(f"donor {name!r}: strength is {shown(strength)}; give a finite number")
 
 
 def interpolated(own: Leaf, theirs: Leaf, strength: float) -> Leaf:

@@ -1,7 +1,9 @@
 """What can be told of models that are given as Python objects: each is a whole causal language model as transformers builds it,
 its weights plain finite numbers on one device."""
 
+import os
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,11 +12,14 @@ from transformers import PreTrainedModel
 from weightgraft.notes import note
 
 from .compatibility import check_donor
+from .families import FAMILIES
 from .surroundings import check_by_class, check_same_between
+from .words import shown
 
 PLAIN = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 COMPILED = "a compiled model (torch.compile); give model._orig_mod, what was compiled"
 ANEW = "load the base anew with from_pretrained and give that"
+LOAD = "give what AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32) loads"
 WHOLE = "load it whole onto one device in one type: AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)"
 
 
@@ -71,7 +76,14 @@ def check_model_object(what: str, model: object) -> None:
         raise ValueError(f"{what}: a {type(model).__name__} around a model; give model.module")
     if not isinstance(model, PreTrainedModel):
         raise ValueError(
-            f"{what} is a {type(model).__name__}, neither a transformers model nor a LoRA adapter"
+            f"{what} is {_named(model)}, neither a transformers model nor a LoRA adapter; {_cure(model)}"
+        )
+    if hasattr(model.config, "text_config") and model.config.model_type not in FAMILIES:
+        family = model.config.get_text_config().model_type
+        raise ValueError(
+            f"{what}: a {type(model).__name__} around a text model ({family}); give its folder to weightgraft inspect, which takes the "
+            "text model out of it, or give the text model by itself: AutoModelForCausalLM.from_config(model.config.text_config) with "
+            "the weights of model.get_decoder() and model.lm_head"
         )
     for path, module in model.named_modules():
         at = f"{path or 'it'} is a {type(module).__module__}.{type(module).__name__}"
@@ -103,6 +115,24 @@ def check_model_object(what: str, model: object) -> None:
             raise ValueError(
                 f"{what}: {name} is on {weight.device}, other weights on {model.device}; {WHOLE}"
             )
+
+
+def _named(thing: object) -> str:
+    """What was given in a model's place, in few words."""
+    if isinstance(thing, str | bytes | os.PathLike):
+        return f"a path ({shown(str(thing))})"
+    return f"the class {thing.__name__}" if isinstance(thing, type) else f"a {type(thing).__name__}"
+
+
+def _cure(thing: Any) -> str:
+    """What to give for it."""
+    if isinstance(thing, Mapping):
+        return f"build the model and fill it with these weights: model.load_state_dict(weights), or {LOAD}"
+    if not isinstance(thing, type):
+        for part in ("pretrained_model", "model"):  # of a model with a value head; of a pipeline or a trainer
+            if isinstance(getattr(thing, part, None), nn.Module):
+                return f"give its .{part}"
+    return LOAD
 
 
 def check_numbers(what: str, weights: Mapping[str, Tensor]) -> None:
