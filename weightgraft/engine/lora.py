@@ -227,7 +227,7 @@ def _leaves(name: str, donor: Any, recipient: PreTrainedModel, paths: Sequence[s
 
 def _tell_active(name: str, active: Mapping[str, Sequence[str]]) -> None:
     """A note where not all layers have the same adapters active, or none has any. active: of each layer."""
-    first = {str(adapters): path for path, adapters in reversed(active.items())}
+    first = {str(adapters): path for path, adapters in reversed(list(active.items()))}
     if len(first) > 1:
         told = "; ".join(f"{path} {adapters}" for adapters, path in list(first.items())[-2:])
         note(
@@ -282,7 +282,8 @@ def _base(name: str, donor: Any) -> PreTrainedModel:
             f"donor {name!r}: a {type(donor).__name__} of peft; give the PeftModel around it, or the whole model that its "
             "merge_and_unload() gives"
         )
-    return donor.get_base_model()
+    base: Any = donor.get_base_model()
+    return base
 
 
 def _tell_base(what: str, folder: Path, recipient: PreTrainedModel) -> None:
