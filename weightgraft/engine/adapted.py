@@ -1,5 +1,7 @@
-"""What a module of a peft model computes as it stands. Which adapters are active, switched off or merged, each module knows for
-itself; the model only knows what was last asked of all of them."""
+"""What a module of a peft model computes as it stands.
+
+Which adapters are active, switched off or merged, each module knows for itself; the model only knows what was last asked of all.
+"""
 
 import copy
 from collections.abc import Sequence

@@ -187,7 +187,7 @@ def _leaves(name: str, donor: Any, recipient: PreTrainedModel, paths: Sequence[s
 
 def _tell_active(name: str, active: Mapping[str, Sequence[str]]) -> None:
     """A note where not all layers have the same adapters active, or none has any. active: of each layer."""
-    first = {str(adapters): path for path, adapters in reversed([*active.items()])}
+    first = {str(adapters): path for path, adapters in reversed(list(active.items()))}
     if len(first) > 1:
         told = "; ".join(f"{path} {adapters}" for adapters, path in list(first.items())[-2:])
         note(

@@ -81,8 +81,8 @@ def check_model_object(what: str, model: object) -> None:
     if hasattr(model.config, "text_config") and model.config.model_type not in FAMILIES:
         family = model.config.get_text_config().model_type
         raise ValueError(
-            f"{what}: a {type(model).__name__} around a text model ({family}); give its folder to weightgraft inspect, which takes the "
-            "text model out of it, or give the text model by itself: AutoModelForCausalLM.from_config(model.config.text_config) with "
+            f"{what}: a {type(model).__name__} around a text model ({family}); give its folder to weightgraft inspect, which takes "
+            "the text model out of it, or give the text model by itself: AutoModelForCausalLM.from_config(config.text_config) with "
             "the weights of model.get_decoder() and model.lm_head"
         )
     for path, module in model.named_modules():

@@ -210,10 +210,11 @@ class Prompt:
 
 def check_asked(prompts: Any, schemes: Any) -> None:
     """Raises ValueError where these are no prompts and schemes in lists, naming the first that is none."""
-    for what, values, kind, maker in (
+    asked: tuple[tuple[str, Any, type, str], ...] = (
         ("prompt", prompts, Prompt, "encode_prompt(tokenizer, text, target, spans)"),
         ("scheme", schemes, Scheme, "parse_scheme(text, donor=NAME)"),
-    ):
+    )
+    for what, values, kind, maker in asked:
         if isinstance(values, str | bytes | Mapping | kind) or not hasattr(values, "__getitem__"):
             raise ValueError(f"{what}s: {shown(values)} is no list; give a list of what {maker} makes")
         for place, value in enumerate(values):
