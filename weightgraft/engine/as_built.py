@@ -3,7 +3,6 @@ entry, or a plain attribute of a module, that was changed behind that says somet
 
 import copy
 import json
-import textwrap
 from typing import Any, cast
 
 import torch
@@ -12,6 +11,7 @@ from transformers import PreTrainedModel
 
 from .configs import DROPOUT, INERT, UNSAID, grows
 from .origins import is_known
+from .words import brief, shown
 
 # Attributes of modules that change no number here, beside what such entries of configs are called (INERT) and dropout: training,
 # what a token's row gets of a gradient, how a kernel is chosen, and how long the longest prompt was (clone.py).
@@ -20,7 +20,6 @@ IDLE = frozenset({
 })  # fmt: skip
 ROWS = frozenset({"num_embeddings", "out_features"})  # of tables: their weights tell (rows.py)
 KEPT = 4  # what is built of a config is remembered: recipient and donors mostly have one
-WIDTH = 60  # letters of a value
 Built = dict[str, tuple[type, dict[str, Any]]]  # of every module: its class, and its plain attributes
 _known: dict[tuple[type, type, str], Built] = {}
 
@@ -42,8 +41,8 @@ def check_as_built(what: str, model: PreTrainedModel) -> None:
             if _equal(ours, value) or (name in ROWS and any(module is table for table in tables)):
                 continue
             raise ValueError(
-                f"{what}: {path or 'the model'} ({type(module).__name__}) has {name} {_short(ours)}, by its config it has "
-                f"{_short(value)}: config or module were changed after the model was built; load it anew, entries of the config "
+                f"{what}: {path or 'the model'} ({type(module).__name__}) has {name} {shown(ours)}, by its config it has "
+                f"{shown(value)}: config or module were changed after the model was built; load it anew, entries of the config "
                 "with it: from_pretrained(folder, entry=value)"
             )
 
@@ -64,7 +63,7 @@ def as_configured(what: str, model: PreTrainedModel) -> Built | None:
                 return None  # its constructor may ask for more; probing.py asks the model itself
             raise ValueError(
                 f"{what}: transformers builds no model of its config, which was changed after the model was built; load it anew: "
-                f"{type(error).__name__}: {_short(str(error))}"
+                f"{type(error).__name__}: {brief(str(error))}"
             ) from error
         while len(_known) >= KEPT:
             _known.pop(next(iter(_known)))
@@ -91,7 +90,3 @@ def _equal(ours: Any, value: Any) -> bool:
     if isinstance(ours, Tensor):
         return ours.numel() == 1 and ours.item() == value
     return bool(ours == value)
-
-
-def _short(value: object) -> str:
-    return textwrap.shorten(repr(value), WIDTH, placeholder=" ...")

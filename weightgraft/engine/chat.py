@@ -1,14 +1,12 @@
 """A user's turn as a chat model sees it: the tokenizer's own template around a text."""
 
-import textwrap
-
 from transformers import PreTrainedTokenizerBase
 
 from .encoding import check_unicode
+from .words import brief
 
-MARKS = range(
-    0xE000, 0xF8FF
-)  # letters for private use; the first that is not there already marks where a text is
+# Letters for private use; the first that is not there already marks where a text is.
+MARKS = range(0xE000, 0xF8FF)
 LONGEST = 200  # letters of an error
 
 
@@ -41,9 +39,7 @@ def _rendered(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
         rendered = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
     except Exception as error:  # a template is code of others, and may raise anything
         told = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(
-            f"its chat template fails: {textwrap.shorten(told, LONGEST, placeholder=' ...')}"
-        ) from None
+        raise ValueError(f"its chat template fails: {brief(told, LONGEST)}") from None
     if not isinstance(rendered, str):
         raise ValueError(f"its chat template gives a {type(rendered).__name__} and no text; ask without it")
     return rendered

@@ -1,6 +1,5 @@
 """Which models may be grafted onto each other: those whose code computes the same, whatever their weights."""
 
-import textwrap
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -11,6 +10,7 @@ from weightgraft.notes import note
 
 from .configs import differences, idle_differences, longest_prompt
 from .rows import table_paths
+from .words import brief
 
 WIDTH = 120  # letters of a value; the names of a whole layer's parameters take more
 
@@ -48,13 +48,8 @@ Pairs = Iterable[tuple[str, object, object]]  # what, the donor's, the recipient
 def _refuse_first(name: str, pairs: Pairs) -> None:
     for what, theirs, ours in pairs:
         if theirs != ours:
-            raise ValueError(
-                f"donor {name!r} differs from the recipient in {what}: {_short(theirs)}, recipient {_short(ours)}"
-            )
-
-
-def _short(value: object) -> str:
-    return textwrap.shorten(str(value), WIDTH, placeholder=" ...")
+            told = f"{brief(str(theirs), WIDTH)}, recipient {brief(str(ours), WIDTH)}"
+            raise ValueError(f"donor {name!r} differs from the recipient in {what}: {told}")
 
 
 def _parameter_pairs(donor: PreTrainedModel, recipient: PreTrainedModel) -> Pairs:

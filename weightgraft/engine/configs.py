@@ -8,7 +8,6 @@ settings from their older spellings) is an entry of the finished config, so that
 import ast
 import inspect
 import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
@@ -17,6 +16,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.activations import ACT2FN
+
+from .words import shown
 
 # Entries that modeling code reads and that change no logit without dropout, each with its reason.
 INERT = {
@@ -51,7 +52,7 @@ UNSAID = frozenset({
 })  # fmt: skip
 # The grid on which two activations are compared, and float32 rounding of what they compute there.
 GRID, ROUNDING = (-12.0, 12.0, 4801), 1e-6
-SHOWN, WIDTH = 5, 60  # entries that a note lists, letters of a value
+SHOWN = 5  # entries that a note lists
 
 # What stands for an entry that a config leaves open.
 DERIVED: dict[str, Callable[[PreTrainedConfig], Any]] = {
@@ -100,8 +101,8 @@ def check_one_config(what: str, model: PreTrainedModel) -> None:
             if theirs == ours:
                 continue
             raise ValueError(
-                f"{what}: {path} reads a config of its own, which differs from the model's in {entry}: {_short(theirs)}, the "
-                f"model's {_short(ours)}: the module was copied or comes from another model; build it from the model's config, "
+                f"{what}: {path} reads a config of its own, which differs from the model's in {entry}: {shown(theirs)}, the "
+                f"model's {shown(ours)}: the module was copied or comes from another model; build it from the model's config, "
                 "or save the model and load it anew with from_pretrained"
             )
 
@@ -110,7 +111,7 @@ def idle_differences(donor: PreTrainedModel, recipient: PreTrainedModel) -> list
     """What of the two configs differs and changes no number, for a note: `entry value (recipient value)`."""
     theirs, ours = donor.config.to_dict(), recipient.config.to_dict()
     told = [
-        f"{name} {_short(theirs.get(name))} (recipient {_short(ours.get(name))})"
+        f"{name} {shown(theirs.get(name))} (recipient {shown(ours.get(name))})"
         for name in sorted((theirs.keys() | ours.keys()) - UNSAID - {"vocab_size"})
         if theirs.get(name) != ours.get(name)
     ]
@@ -182,10 +183,6 @@ def check_window(model: PreTrainedModel) -> None:
         raise ValueError(
             f"recipient: config.{WINDOW} is {window}: no token would see anything; null means no window, and a window counts tokens"
         )
-
-
-def _short(value: object) -> str:
-    return textwrap.shorten(repr(value), WIDTH, placeholder=" ...")
 
 
 def _entries(config: PreTrainedConfig) -> Iterator[str]:

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from weightgraft.errors import UserError
 from weightgraft.loading.adapter_configs import AGAIN, MERGE, NULL, check_adapter_config
-from weightgraft.loading.files import ADAPTER_CONFIG, brief, check_readable, read_json
+from weightgraft.loading.files import ADAPTER_CONFIG, check_readable, read_json
 from weightgraft.loading.fit import check_adapter_fits
 from weightgraft.loading.folders import adapter_header
 from weightgraft.notes import note
@@ -25,6 +25,7 @@ from .leaves import LowRank
 from .objects import COMPILED, LOAD, check_numbers, check_type, is_real
 from .precision import PREFIX, load_numbers
 from .surroundings import check_by_class, check_same_between
+from .words import brief
 
 Leaves = dict[str, LowRank | nn.Module]
 BIASES = f"its config says that biases were trained (bias), which cannot be grafted: {MERGE}"

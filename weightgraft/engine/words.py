@@ -2,7 +2,6 @@
 
 import operator
 import re
-import textwrap
 from collections.abc import Iterable, Mapping
 from itertools import islice
 
@@ -28,17 +27,21 @@ class NotationError(ValueError):
         self.position = position
 
 
-def shown(value: object) -> str:
-    """A value in few letters."""
+def shown(value: object, most: int = WIDTH) -> str:
+    """A value as Python writes it, in one line of few letters."""
     try:
-        text = " ".join(repr(value).split())
+        return brief(repr(value), most)
     except Exception:  # whatever a foreign object does when it is shown
         return f"a {type(value).__name__}"
-    return (
-        textwrap.shorten(text, WIDTH, placeholder=" ...")
-        if " " in text[:WIDTH]
-        else text[:WIDTH] + " ..." * (len(text) > WIDTH)
-    )
+
+
+def brief(text: str, most: int = WIDTH) -> str:
+    """A text in one line, cut behind `most` letters, after a word where one ends there."""
+    line = " ".join(text.split())
+    if len(line) <= most:
+        return line
+    head, _, _ = line[:most].rpartition(" ")
+    return f"{head or line[:most]} ..."
 
 
 def check_text(what: str, value: object, example: str) -> None:

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from weightgraft.engine.words import shown
 from weightgraft.errors import UserError
-from weightgraft.loading.files import shown
 
 FILE = "adapter_config.json"
 MERGE = "merge it into its base (PeftModel.from_pretrained(base, DIR).merge_and_unload().save_pretrained(NEW)) and give that folder"

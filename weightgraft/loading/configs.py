@@ -1,7 +1,6 @@
 """Which entry of a config.json is at fault where transformers can build no model of it: the one without which it can."""
 
 import copy
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from weightgraft.engine.words import shown
 from weightgraft.loading.families import WRAPPERS
 
 # A config may be wrong in any way, and transformers computes with it wherever it builds a module.
@@ -23,7 +23,6 @@ OF_TRANSFORMERS = (
     ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NotImplementedError, OSError, RuntimeError,
     SafetensorError, StrictDataclassError, TypeError, ValueError,
 )  # fmt: skip
-WIDTH = 80  # letters of a value that are shown
 LAYERS = ("num_hidden_layers", "n_layer")
 PER_LAYER = ("layer_types", "no_rope_layers")
 
@@ -62,5 +61,5 @@ def culprit(values: Mapping[str, Any], reason: str) -> str | None:
             built(rest)
         except OF_TRANSFORMERS:
             continue
-        return f"{entry} {textwrap.shorten(repr(values[entry]), WIDTH, placeholder=' ...')}"
+        return f"{entry} {shown(values[entry])}"
     return None

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from weightgraft.engine.families import FAMILIES, family_of
+from weightgraft.engine.words import shown
 from weightgraft.errors import UserError
-from weightgraft.loading.files import CONFIG, shown
+from weightgraft.loading.files import CONFIG
 
 EXPERTS = (
     "num_local_experts",

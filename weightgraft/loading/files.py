@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from weightgraft.engine.words import shown
 from weightgraft.errors import UserError
 
 WEIGHTS, ADAPTER_WEIGHTS = "model.safetensors", "adapter_model.safetensors"
@@ -32,18 +33,6 @@ JOIN_ADAPTER = (
     "glob('{old}') for k, v in load_file(f).items()}}, '{new}')\""
 )
 LISTED = 10  # names that an error lists
-SHOWN = 80  # letters of a value that an error shows
-
-
-def shown(value: Any) -> str:
-    """A value as an error shows it: as Python writes it, cut where it is long."""
-    return brief(repr(value), SHOWN)
-
-
-def brief(text: str, most: int) -> str:
-    """A text in one line, cut where it is long."""
-    line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[:most]} ..."
 
 
 def check_readable(option: str, folder: Path) -> None:

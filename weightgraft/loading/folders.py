@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from weightgraft.engine.words import shown
 from weightgraft.errors import UserError
 from weightgraft.loading.adapter_configs import check_adapter_config
 from weightgraft.loading.families import checked_family, text_settings
@@ -23,7 +24,6 @@ from weightgraft.loading.files import (
     is_adapter,
     listing,
     read_json,
-    shown,
 )
 from weightgraft.loading.headers import (
     adapter_key,
