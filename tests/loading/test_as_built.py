@@ -211,6 +211,6 @@ def test_a_text_model_in_the_head_of_another_is_what_it_is_alone():
     assert scores(put, donor) == pytest.approx((plain(recipient), plain(donor)), abs=TOLERANCE)
 
 
-def test_a_wrapper_is_told_that_it_has_no_family_and_not_that_its_parts_have_configs():
-    with pytest.raises(ValueError, match=r"^no family for model_type 'gemma3'"):
+def test_a_wrapper_is_told_to_be_one_and_not_that_its_parts_have_configs():
+    with pytest.raises(ValueError, match="^recipient: a Gemma3ForConditionalGeneration around a text model"):
         GraftedModel(wrapper("gemma3", 0), {})
