@@ -2,6 +2,7 @@
 the config's, a type that is changed afterwards: right, or one line."""
 
 import copy
+import threading
 from typing import Any
 
 import pytest
@@ -41,6 +42,15 @@ def test_an_mlp_that_stands_in_two_places_serves_both(place):
         for recipient, donor in (models, others)
     )
     assert torch.equal(ours, right)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_sparse_weight_is_no_plain_one(place):
+    models = [tiny_model("llama", seed) for seed in (0, 1)]
+    projection = models[place].model.layers[0].mlp.up_proj
+    projection.weight = torch.nn.Parameter(projection.weight.detach().to_sparse())
+    with pytest.raises(ValueError, match=r"up_proj.weight is torch.sparse_coo; grafting needs plain weights"):
+        GraftedModel(models[0], {"sft": models[1]})
 
 
 def test_a_block_that_stands_in_two_places_is_refused():
@@ -150,3 +160,10 @@ def test_a_donor_with_fewer_layers_is_told_in_one_short_line():
     ) as told:
         scores(recipient, donor)
     assert len(str(told.value)) < 300
+
+
+def test_what_cannot_be_copied_is_told():
+    pre, sft = (tiny_model("llama", seed) for seed in (0, 1))
+    pre.model.lock = threading.Lock()
+    with pytest.raises(ValueError, match=r"^recipient: copy.deepcopy cannot copy this LlamaForCausalLM"):
+        GraftedModel(pre, {"sft": sft})

@@ -212,5 +212,5 @@ def test_a_text_model_in_the_head_of_another_is_what_it_is_alone():
 
 
 def test_a_wrapper_is_told_to_be_one_and_not_that_its_parts_have_configs():
-    with pytest.raises(ValueError, match="^recipient: a Gemma3ForConditionalGeneration around a text model"):
+    with pytest.raises(ValueError, match=r"^recipient: a Gemma3ForConditionalGeneration around a text model"):
         GraftedModel(wrapper("gemma3", 0), {})

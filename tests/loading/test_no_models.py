@@ -1,6 +1,7 @@
 """What people give in the place of a model or an adapter is refused with what to give instead."""
 
 import copy
+import inspect
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ from weightgraft import Interpolated, Sparse
 from weightgraft.engine.donors import sources_of
 from weightgraft.engine.mixtures import mix
 from weightgraft.engine.objects import check_recipient
+from weightgraft.engine.vocabularies import check_tokenizers
 
 BASE = tiny_model("llama", 0)
 
@@ -71,6 +73,19 @@ def of(donor: Any) -> None:
 def test_no_donor_is_refused_with_what_to_give(thing, said):
     with pytest.raises(ValueError, match=rf"^donor 'sft'.*{said}"):
         of(thing)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"recipient": "gpt2"}, "that of 'recipient' is 'gpt2', no tokenizer of transformers"),
+        ({"recipient": None}, "that of 'recipient' is None, no tokenizer"),
+        ([1], "a list; give them by names"),
+    ],
+)
+def test_no_tokenizer_is_refused_with_what_to_give(given, said):
+    with pytest.raises(ValueError, match=f"^tokenizers: {said}"):
+        inspect.unwrap(check_tokenizers)(given, ["sft"])
 
 
 def test_a_whole_models_folder_in_a_donors_place_is_told_how_to_load_it(tmp_path):

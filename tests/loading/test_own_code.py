@@ -1,12 +1,13 @@
 """Models with code that is not transformers': a module, a class, a function, masks of one's own, or hooks on all modules. What
 gives the same logits grafted as by itself is accepted, what does not is refused."""
 
+import dataclasses
 import functools
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 from checkpoints import PROMPT, SCHEMES, TOLERANCE, plain
 from tiny_models import FAMILY_NAMES, tiny_lora, tiny_model
 from torch import nn
@@ -20,6 +21,7 @@ from transformers.models.llama import modeling_llama
 from transformers.models.llama.modeling_llama import LlamaAttention, LlamaMLP, LlamaRMSNorm
 
 from weightgraft import GraftedModel
+from weightgraft.engine import probing
 from weightgraft.engine.origins import own_code
 
 Models = list[Any]
@@ -100,7 +102,14 @@ def unmasked(*given, **named):
     return sdpa_mask(*given, **named)
 
 
+def far(module, query, key, value, mask, **named):
+    """As sdpa, for the last 40 tokens."""
+    seen = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool).tril().triu(-39)
+    return sdpa_attention_forward(module, query, key, value, seen[None, None], **named)
+
+
 AttentionInterface.register("own_sharper", sharper)
+AttentionInterface.register("own_far", far)
 AttentionInterface.register("own_masks", sdpa_attention_forward)
 AttentionMaskInterface.register("own_masks", unmasked)
 
@@ -184,6 +193,31 @@ def test_code_of_ones_own_that_grafting_runs_as_it_is_is_accepted(change, monkey
     assert scores(models[0], lora) == pytest.approx((plain(models[0]), plain(lora)), abs=TOLERANCE)
 
 
+@pytest.mark.parametrize("places", [(0,), (1,), (0, 1)])
+def test_a_models_class_of_ones_own_need_not_be_both_models(places):
+    models: Models = [tiny_model("llama", seed) for seed in (0, 1)]
+    became(SameModel, "")([models[place] for place in places], None)
+    assert scores(*models) == pytest.approx([plain(model) for model in models], abs=TOLERANCE)
+    became(LouderModel, "")([models[place] for place in places], None)
+    with pytest.raises(ValueError, match=r"the model is a test_own_code.LouderModel"):
+        scores(*models)
+
+
+def test_code_of_ones_own_is_asked_as_many_tokens_as_it_may_be_asked_later(monkeypatch):
+    """An attention that sees 40 tokens back is another one from token 41 on."""
+    models: Models = [tiny_model("llama", seed) for seed in (0, 1)]
+    asking_for("own_far")(models, None)
+    with pytest.raises(ValueError, match=r"those of 64 tokens differ"):
+        scores(*models)
+    monkeypatch.setattr(probing, "LONGEST", 30)
+    grafted = GraftedModel(models[0], {"sft": models[1]})
+    assert grafted.longest_prompt == 30
+    with pytest.raises(
+        ValueError, match=r"the models take 30, as many as code that is not transformers' was"
+    ):
+        grafted.score([dataclasses.replace(PROMPT, tokens=(3,) * 31, positions={})], SCHEMES)
+
+
 def test_an_attention_of_ones_own_with_capped_scores_is_accepted():
     models: Models = [tiny_model("gemma2", seed, attn_implementation="eager") for seed in (0, 1)]
     for model in models:
@@ -258,13 +292,6 @@ def test_under_torchs_own_counter_models_are_accepted():
     with FlopCounterMode(display=False) as counter:
         assert scores(*models) == pytest.approx(right, abs=TOLERANCE)
     assert counter.get_total_flops() > 0
-
-
-def test_what_cannot_be_copied_is_told():
-    pre, sft = (tiny_model("llama", seed) for seed in (0, 1))
-    pre.model.lock = threading.Lock()
-    with pytest.raises(ValueError, match=r"^recipient: copy.deepcopy cannot copy this LlamaForCausalLM"):
-        scores(pre, sft)
 
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)

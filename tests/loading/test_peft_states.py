@@ -165,7 +165,7 @@ def base_of_another_type(model: Any) -> None:
 REFUSED: dict[Callable[[Any], None], str] = {
     head_switched_off: "lm_head: it is switched off; leave the disable_adapter.. block",
     layer_switched_off: "q_proj: it is switched off; .*enable_adapter_layers",
-    layer_merged: "q_proj: it is merged into the base; unmerge it",
+    layer_merged: "q_proj: it is merged into the base, which that has changed; load",
     hook_around: r"the model \(PeftModelForCausalLM\) has a forward hook, .*remove it",
     hook_on_lora_model: "base_model .* has a forward hook",
     hook_in_an_adapter: "q_proj.lora_A.default .* has a forward hook",
@@ -186,6 +186,28 @@ def test_a_peft_model_that_computes_more_or_less_than_its_adapters_is_refused(ch
     model = two_adapters(modules_to_save=["lm_head"])
     change(model)
     with pytest.raises(ValueError, match=rf"^donor 'sft'.*{REFUSED[change]}"):
+        sft_score(model)
+
+
+def test_an_adapter_whose_base_has_added_tokens_serves_the_rows_that_both_have():
+    grown = copy.deepcopy(BASE)
+    grown.resize_token_embeddings(64, mean_resizing=False)
+    model = tiny_lora(grown, 1)
+    with gathered() as notes:
+        scores = GraftedModel(BASE, {"sft": model}).logits([PROMPT], SCHEMES)[0, 1]
+    with torch.no_grad():
+        own = model(input_ids=torch.tensor([[*PROMPT.tokens]])).logits[0, -1]
+    assert torch.allclose(scores, own[:61], atol=TOLERANCE) and len(own) == 64
+    assert any("rows of embedding and unembedding: sft 64" in note for note in notes), notes
+
+
+def test_a_base_that_was_merged_into_is_another_one_and_the_cure_is_said():
+    model = two_adapters()
+    model.merge_adapter()
+    model.unmerge_adapter()
+    with pytest.raises(
+        ValueError, match=r"its base differs .*; give as recipient the very weights .*, loaded anew"
+    ):
         sft_score(model)
 
 

@@ -88,7 +88,7 @@ def _more_than_low_rank(module: Any, adapters: Sequence[str]) -> str | None:
     if type(module) is not Linear:
         return f"it is a {type(module).__module__}.{type(module).__name__}, not peft's own layer for a Linear; {MERGE}"
     if module.merged:
-        return "it is merged into the base; unmerge it (model.unmerge_adapter())"
+        return "it is merged into the base, which that has changed; load base and adapter anew"
     if module.disable_adapters:
         return f"it is switched off; {SWITCH_ON}"
     variants = [module.lora_variant[adapter] for adapter in adapters if adapter in module.lora_variant]

@@ -1,6 +1,7 @@
 """Which models may be grafted onto each other: those whose code computes the same, whatever their weights."""
 
 from collections.abc import Iterable, Iterator
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ def check_donor(name: str, donor: PreTrainedModel, recipient: PreTrainedModel) -
 def check_make(name: str, donor: PreTrainedModel, recipient: PreTrainedModel) -> None:
     """Raises ValueError that names the first difference in class or config: all that can be said of a LoRA donor's
     base before its weights are compared. What differs in the configs and changes no number is a note."""
-    _refuse_first(name, [("architecture", type(donor).__name__, type(recipient).__name__)])
+    _refuse_first(name, [("architecture", _architecture(donor), _architecture(recipient))])
     _refuse_first(
         name, ((f"config.{entry}", theirs, ours) for entry, theirs, ours in differences(donor, recipient))
     )
@@ -40,6 +41,13 @@ def check_make(name: str, donor: PreTrainedModel, recipient: PreTrainedModel) ->
             f"donor {name!r}: its config differs from the recipient's in what changes no number: {', '.join(idle)}"
             + (f"; prompts may have up to {limit} tokens" if shorter else "")
         )
+
+
+def _architecture(model: nn.Module) -> str:
+    """The class of transformers' own that a model is, or that somebody's own class is made of; what else that does, its numbers
+    tell (probing.py)."""
+    theirs = [kind for kind in type(model).__mro__ if kind.__module__.startswith("transformers.models.")]
+    return (theirs or [type(model)])[0].__name__
 
 
 Pairs = Iterable[tuple[str, object, object]]  # what, the donor's, the recipient's
@@ -65,15 +73,19 @@ def _parameter_pairs(donor: PreTrainedModel, recipient: PreTrainedModel) -> Pair
 
 
 def base_differences(base: nn.Module, recipient: PreTrainedModel) -> Iterator[tuple[str, str]]:
-    """Parameters of the adapter's base that are not the recipient's."""
+    """Parameters of the adapter's base that are not the recipient's; of embedding and unembedding, in the rows that both have."""
+    tables = table_paths(recipient)
     for path, parameter in recipient.named_parameters(remove_duplicate=False):
         module_path, _, leaf = path.rpartition(".")
         module = base.get_submodule(module_path)
         module = getattr(module, "base_layer", getattr(module, "original_module", module))
-        theirs: Tensor = getattr(module, leaf)
-        if theirs.shape != parameter.shape:
-            yield path, f"shape {tuple(theirs.shape)}, recipient {tuple(parameter.shape)}"
-        elif theirs.device != parameter.device:
-            yield path, f"device {theirs.device}, recipient {parameter.device}"
-        elif theirs.data_ptr() != parameter.data_ptr() and not torch.equal(theirs, parameter):
+        theirs, ours = cast(Tensor, getattr(module, leaf)), cast(Tensor, parameter)
+        if module_path in tables and theirs.shape[1:] == ours.shape[1:]:
+            rows = min(len(theirs), len(ours))
+            theirs, ours = theirs[:rows], ours[:rows]
+        if theirs.shape != ours.shape:
+            yield path, f"shape {tuple(theirs.shape)}, recipient {tuple(ours.shape)}"
+        elif theirs.device != ours.device:
+            yield path, f"device {theirs.device}, recipient {ours.device}"
+        elif theirs.data_ptr() != ours.data_ptr() and not torch.equal(theirs, ours):
             yield path, "other weights"

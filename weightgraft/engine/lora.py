@@ -28,6 +28,10 @@ from .surroundings import check_by_class, check_same_between
 from .words import brief
 
 Leaves = dict[str, LowRank | nn.Module]
+OTHER_BASE = (
+    "give as recipient the very weights that the adapter stands on, loaded anew (merging and unmerging changes them a little), or "
+    "merge it (merge_and_unload) and give the whole model as donor"
+)
 BIASES = f"its config says that biases were trained (bias), which cannot be grafted: {MERGE}"
 SAID = 300  # letters of what peft says
 # What peft raises where a config, a file and a base do not fit; most of it is known before peft is asked.
@@ -179,8 +183,10 @@ def _leaves(name: str, donor: Any, recipient: PreTrainedModel, paths: Sequence[s
         biases = path.endswith(".bias") and any(
             config.bias != "none" for config in donor.peft_config.values()
         )
-        cure = f"; {BIASES}" if biases else ""
-        raise ValueError(f"donor {name!r}: its base differs from the recipient in {path}: {difference}{cure}")
+        cure = BIASES if biases else OTHER_BASE
+        raise ValueError(
+            f"donor {name!r}: its base differs from the recipient in {path}: {difference}; {cure}"
+        )
     check_same_between(f"donor {name!r}", base, recipient)
     _tell_active(name, active)
     return leaves

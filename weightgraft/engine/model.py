@@ -39,6 +39,7 @@ from .vocabularies import check_tokenizers
 
 TOKEN_BUDGET = 4096
 SHORTER = ", the least of their max_position_embeddings and of sliding windows that differ"
+OWN = ", as many as code that is not transformers' was asked, alone and grafted"
 LOGITS_AT_ONCE = 2**25  # bounds the memory of the unembedding, whatever the vocabulary
 
 
@@ -129,7 +130,9 @@ class GraftedModel:
         skeleton.set_submodule(family.final_norm.path, Readings())
         self._backbone = skeleton.get_submodule(family.backbone)
         self._check_lasting = held_to({RECIPIENT: recipient, **donors})
-        probe({RECIPIENT: recipient, **donors}, self.longest_prompt, self._rows, self.logits)
+        asked = probe({RECIPIENT: recipient, **donors}, self.longest_prompt, self._rows, self.logits)
+        self._why = self._why if asked == self.longest_prompt else OWN
+        self.longest_prompt = asked
 
     @torch.no_grad()
     def score(

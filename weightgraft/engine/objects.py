@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from weightgraft.notes import note
 
 from .compatibility import check_donor
-from .families import FAMILIES
+from .families import FAMILIES, family_of
 from .surroundings import check_by_class, check_same_between
 from .words import shown
 
@@ -85,6 +85,10 @@ def check_model_object(what: str, model: object) -> None:
             "the text model out of it, or give the text model by itself: AutoModelForCausalLM.from_config(config.text_config) with "
             "the weights of model.get_decoder() and model.lm_head"
         )
+    try:
+        family_of(model.config.model_type)
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from None
     for path, module in model.named_modules():
         at = f"{path or 'it'} is a {type(module).__module__}.{type(module).__name__}"
         if type(module).__module__.startswith("peft."):
@@ -107,8 +111,9 @@ def check_model_object(what: str, model: object) -> None:
             f"{what}: a {type(model).__name__}, which has no unembedding; load it with AutoModelForCausalLM, not AutoModel"
         )
     for name, weight in model.named_parameters():
-        if weight.dtype not in PLAIN:
-            raise ValueError(f"{what}: {name} is {weight.dtype}; grafting needs plain weights: {WHOLE}")
+        if weight.dtype not in PLAIN or weight.layout is not torch.strided:
+            kind = weight.dtype if weight.layout is torch.strided else weight.layout
+            raise ValueError(f"{what}: {name} is {kind}; grafting needs plain weights: {WHOLE}")
         if weight.dtype != model.dtype:
             raise ValueError(f"{what}: {name} is {weight.dtype}, other weights {model.dtype}; {WHOLE}")
         if weight.device != model.device:

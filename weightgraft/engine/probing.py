@@ -17,26 +17,27 @@ from .objects import is_real
 from .origins import own_code
 from .schemes import RECIPIENT, Graft, Prompt, Scheme
 
-LENGTH, PART = 32, 5  # tokens of a prompt, and of a shorter one that goes with it
+LONGEST, PART = 512, 5  # tokens of a prompt, and of a shorter one that goes with it
 # Of the largest logit, between two orders of summing: in float32, and in units of the rounding of a shorter type.
 ROUNDING, ROUNDINGS = 1e-3, 13
 Ask = Callable[[Sequence[Prompt], Sequence[Scheme]], Float[Tensor, "prompt scheme vocab"]]
 
 
 @torch.no_grad()
-def probe(models: Mapping[str, object], limit: int, rows: int, ask: Ask) -> None:
-    """Raises ValueError where a model that runs somebody's own code gives other logits grafted than by itself.
+def probe(models: Mapping[str, object], limit: int, rows: int, ask: Ask) -> int:
+    """How many tokens a prompt may have: what somebody's own code does with more than it was asked, nobody knows.
+    Raises ValueError where a model that runs somebody's own code gives other logits grafted than by itself.
 
     models: the recipient and the donors, of which those are asked that are modules. limit: tokens that a prompt may have. rows: of
     the vocabulary. ask: gives the logits behind prompts under schemes.
     """
     if not is_real():
-        return
+        return limit
     whole = {name: model for name, model in models.items() if isinstance(model, nn.Module)}
     own = next((found for model in whole.values() if (found := own_code(model))), None)
     if own is None:
-        return
-    tokens = [(1 + 7919 * place) % rows for place in range(min(LENGTH, limit))]
+        return limit
+    tokens = [(1 + 7919 * place) % rows for place in range(min(LONGEST, limit))]
     prompts = [Prompt(tokens=some) for some in (tokens, tokens[::-1], tokens[:PART])]
     said = (
         f"its code is not all transformers' ({own}), and grafting cannot run it: by itself and grafted, it "
@@ -62,6 +63,7 @@ def probe(models: Mapping[str, object], limit: int, rows: int, ask: Ask) -> None
                 f"{what}: {said}, but those of {len(tokens)} tokens differ by {gap:.2g} (the largest is {largest:.2g}); use "
                 "transformers' own classes and functions, or what computes the same token by token"
             )
+    return len(tokens)
 
 
 def _logits(model: nn.Module, prompt: Prompt) -> Float[Tensor, " vocab"]:

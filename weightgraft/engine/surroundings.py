@@ -135,7 +135,9 @@ def _differences(donor: PreTrainedModel, recipient: PreTrainedModel) -> Iterator
             continue
         other = theirs[path]
         weights = bool([*module.parameters(recurse=False)])
-        if type(other) is not type(module) and not _is_pefts(other) and (not weights or is_linear(module)):
+        # The model's own class is compared by its make (compatibility.py), and somebody's own by its numbers (probing.py).
+        same = not path or type(other) is type(module) or _is_pefts(other)
+        if not same and (not weights or is_linear(module)):
             yield path, "class", *_told_apart(type(other), type(module))
         if not path or weights:
             continue

@@ -16,6 +16,7 @@ from weightgraft.notes import note
 from .encoding import token_ids
 from .schemes import RECIPIENT
 from .steadiness import check_steady
+from .words import shown
 
 # What tokenizers disagree about: case, hyphens, numbers, contractions, runs of white space, letters of two Unicode forms, other
 # scripts, symbols of several bytes.
@@ -33,6 +34,15 @@ def check_tokenizers(tokenizers: Mapping[str, PreTrainedTokenizerBase], donors: 
     """Raises ValueError that names the first difference between a donor's tokenizer and the recipient's: in the id of a
     token that both know, or in how a text is cut (some that are hard to cut, and for each merge or score that they do not
     share the text that shows it). Other differences are a note."""
+    if not isinstance(tokenizers, Mapping):
+        raise ValueError(
+            f"tokenizers: a {type(tokenizers).__name__}; give them by names: {{'recipient': tokenizer}}"
+        )
+    for name, tokenizer in tokenizers.items():
+        if not isinstance(tokenizer, PreTrainedTokenizerBase):
+            raise ValueError(
+                f"tokenizers: that of {shown(name)} is {shown(tokenizer)}, no tokenizer of transformers"
+            )
     if RECIPIENT not in tokenizers:
         raise ValueError(f"tokenizers: the one of {RECIPIENT!r} is missing; given: {', '.join(tokenizers)}")
     for name in tokenizers:
