@@ -63,7 +63,7 @@ def ended_well() -> Iterator[None]:
                 sys.stdout.flush()
 
 
-def check_file(option: str, path: Path) -> None:
+def check_writable(option: str, path: Path) -> None:
     """That a file can be written there: an empty one beside it is tried.
 
     Raises:

@@ -23,6 +23,8 @@ def test_whole_numbers_are_taken_whoever_holds_them(make):
     prompt = Prompt(tokens=ids, positions={"FE": make(range(1))}, target=ids, foil=ids[0], watched=ids)
     assert prompt == Prompt(tokens=(1, 2), positions={"FE": (0,)}, target=(1, 2), foil=1, watched=(1, 2))
     assert all(type(number) is int for number in (*prompt.tokens, *prompt.target, prompt.foil))
+    named = {"components": {"q": 1}.keys(), "layers": ("0-1", *ids)}
+    assert Graft(positions="FE", donor="sft", **named).layers == "0-1,1,2"
     assert Graft(positions="FE", layers=ids, heads=ids, components="q", donor="sft").heads == (1, 2)
 
 
@@ -78,8 +80,8 @@ GRAFT = {"positions": "LT", "donor": "sft"}
         (lambda: Graft(**GRAFT | {"positions": None}), "a graft's positions is None"),
         (lambda: Graft(**GRAFT | {"positions": ["FE"]}), "a graft's positions is"),
         (lambda: Graft(**GRAFT | {"donor": None}), "a graft's donor is None"),
-        (lambda: Graft(**GRAFT, components=None), "a graft's components is None"),
-        (lambda: Graft(**GRAFT, components=["o", 1]), "a graft's components is"),
+        (lambda: Graft(**GRAFT, components=None), "a graft's component is None"),
+        (lambda: Graft(**GRAFT, components=["o", 1]), "a graft's component is 1"),
         (lambda: Graft(**GRAFT, layers=3), "layers: 3 is no list of whole numbers"),
         (lambda: Graft(**GRAFT, layers=(0.5,)), "layers: 0.5 is no whole number"),
         (lambda: Graft(**GRAFT, layers=range(300_000_000)), "layers: more than"),

@@ -14,7 +14,7 @@ from weightgraft.errors import UserError
 from weightgraft.inspection import command as inspect_command
 from weightgraft.inspection import picture
 from weightgraft.inspection.picture import save_picture
-from weightgraft.output import GONE, INTERRUPTED, check_file, say, written
+from weightgraft.output import GONE, INTERRUPTED, check_writable, say, written
 
 SAYING = "from weightgraft import cli, output\ncli.main = lambda: {}\ncli.run()"
 BUFFERED = os.environ | {"PYTHONUNBUFFERED": ""}  # as it is where nobody asks for anything else
@@ -104,7 +104,7 @@ def test_a_directory_in_which_nothing_can_be_made_is_told():
     with pytest.raises(
         UserError, match=r"^--out: no file can be written there: No such file or directory; give"
     ):
-        check_file("--out", Path("/proc/x.png"))
+        check_writable("--out", Path("/proc/x.png"))
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
@@ -120,7 +120,7 @@ def test_what_was_there_stays_where_writing_fails(tmp_path, error):
 def test_a_link_stays_one_and_a_check_leaves_nothing(tmp_path):
     link = tmp_path / "link.png"
     link.symlink_to(tmp_path / "x.png")
-    check_file("--out", link)
+    check_writable("--out", link)
     assert [*tmp_path.iterdir()] == [link]
     with written("--out", link) as file:
         file.write_text("whole")

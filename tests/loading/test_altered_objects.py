@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from checkpoints import PROMPT, SCHEMES, TOLERANCE, plain
-from tiny_models import tiny_model
+from tiny_models import tiny_lora, tiny_model
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 from weightgraft import GraftedModel, Prompt, parse_scheme
@@ -103,6 +103,21 @@ def test_a_model_that_is_changed_in_type_or_device_afterwards_is_refused(place, 
             ValueError, match=f"^{what} was changed after it was given: .*make GraftedModel anew"
         ):
             ask([PROMPT], SCHEMES)
+
+
+def test_a_peft_model_may_go_once_its_adapter_was_taken():
+    """Its A and B were copied; a module that it saved was not."""
+    base = tiny_model("llama", 0)
+    for saved in ([], ["lm_head"]):
+        lora = tiny_lora(base, 1, modules_to_save=saved)
+        grafted = GraftedModel(base, {"sft": lora})
+        right = grafted.logits([PROMPT], SCHEMES)
+        lora.to(torch.bfloat16)
+        if saved:
+            with pytest.raises(ValueError, match=r"^donor 'sft' was changed after it was given"):
+                grafted.logits([PROMPT], SCHEMES)
+        else:
+            assert torch.equal(grafted.logits([PROMPT], SCHEMES), right)
 
 
 COMPUTED = {

@@ -139,6 +139,17 @@ def test_a_donor_whose_own_scale_of_logits_is_not_its_configs_is_refused():
         scores(recipient, donor)
 
 
+def test_numbers_in_the_place_of_one_are_another_scale():
+    recipient, donor = pair()
+    with pytest.raises(ValueError, match=r"^recipient: model.layers.1.self_attn .* has scaling tensor"):
+        other = pair()[0]
+        other.model.layers[1].self_attn.scaling = torch.ones(3)
+        scores(other, donor)
+    donor.model.layers[1].self_attn.scaling = torch.ones(3)
+    with pytest.raises(ValueError, match=r"^donor 'sft' .* model.layers.1.self_attn, its scaling"):
+        scores(recipient, donor)
+
+
 def hung(model: Any) -> None:
     """As unsloth, trainers and collators do."""
     model.max_seq_length = model.model.max_seq_length = 2048
@@ -156,6 +167,10 @@ def typed(model: Any) -> None:
     model.config.tie_word_embeddings = not model.config.tie_word_embeddings
 
 
+def of_mixed_keys(model: Any) -> None:
+    model.config.table = {1: "a", "b": 2}
+
+
 def trained(model: Any) -> None:
     model.train()
     model.config.attention_dropout = 0.1
@@ -166,7 +181,7 @@ def without_final_weights(model: Any) -> None:
     model.model.norm = nn.LayerNorm(24, elementwise_affine=False)
 
 
-@pytest.mark.parametrize("change", [hung, padded_beyond, typed, trained])
+@pytest.mark.parametrize("change", [hung, padded_beyond, typed, of_mixed_keys, trained])
 @pytest.mark.parametrize("places", [[0], [1], [0, 1]])
 def test_what_changes_no_number_is_no_reason_to_refuse(change, places):
     models = pair()

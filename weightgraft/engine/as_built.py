@@ -2,11 +2,10 @@
 entry, or a plain attribute of a module, that was changed behind that says something else than the model computes."""
 
 import copy
-import json
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from .configs import DROPOUT, INERT, UNSAID, grows
@@ -51,7 +50,7 @@ def as_configured(what: str, model: PreTrainedModel) -> Built | None:
     """The modules of a model of the same class that is built anew from the config, without numbers; None where a class of one's
     own cannot be. Raises ValueError where transformers builds no model of it."""
     written = {key: value for key, value in model.config.to_dict().items() if key not in UNSAID}
-    key = type(model), type(model.config), json.dumps(written, sort_keys=True, default=repr)
+    key = type(model), type(model.config), repr(sorted(written.items()))
     if key not in _known:
         config = copy.deepcopy(model.config)
         config.pad_token_id = None  # the embedding may have no row for it, and only training asks for it
@@ -87,6 +86,7 @@ def plain_attributes(module: nn.Module) -> dict[str, Any]:
 
 
 def _equal(ours: Any, value: Any) -> bool:
-    if isinstance(ours, Tensor):
-        return ours.numel() == 1 and ours.item() == value
-    return bool(ours == value)
+    try:
+        return bool(ours == value)
+    except (RuntimeError, ValueError):  # of tensors and arrays of several numbers
+        return False

@@ -160,11 +160,10 @@ def _eager_of(module: nn.Module) -> Callable[..., tuple[Tensor, Tensor]]:
     for part in type(module).__mro__:
         if hasattr(file := sys.modules.get(part.__module__), "eager_attention_forward"):
             return cast(Any, file).eager_attention_forward
-    from transformers.models.gemma2.modeling_gemma2 import (
-        eager_attention_forward,
-    )  # seldom needed, and takes a while
+    # Seldom needed, and it takes a while.
+    from transformers.models.gemma2 import modeling_gemma2
 
-    return eager_attention_forward
+    return modeling_gemma2.eager_attention_forward
 
 
 def _all_to_grid(

@@ -154,13 +154,8 @@ def _written_in(model: type) -> list[type]:
 def _names_in(module: str, model: str) -> frozenset[str]:
     try:
         tree = ast.parse(inspect.getsource(sys.modules[module]))
-    except (
-        OSError,
-        TypeError,
-        KeyError,
-        SyntaxError,
-    ):  # typed into a shell: what it reads is seen by asking it (probing.py)
-        return frozenset()
+    except (OSError, TypeError, KeyError, SyntaxError):
+        return frozenset()  # typed into a shell: what it reads is seen by asking it (probing.py)
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     reached, waiting = set(), [model]
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]

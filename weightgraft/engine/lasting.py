@@ -13,10 +13,10 @@ Kind = frozenset[tuple[torch.dtype, torch.device]]
 
 
 def held_to(models: Mapping[str, object]) -> Callable[[], None]:
-    """Something to call before every pass: it raises ValueError where a model has been changed in type or device since.
+    """Something to call before models are asked: it raises ValueError where a model has been changed in type or device since.
 
-    Grafting shares the models' tensors, and torch changes type and device of some of them in place only. The models are not
-    kept alive; those that are no modules (folders of adapters) cannot change.
+    Grafting shares the models' tensors, and torch changes type and device of some of them in place only. A peft model's A and B
+    were copied, so that of it only saved modules count. The models are not kept alive; folders of adapters cannot change.
     """
     whole = {name: whole_of(model) for name, model in models.items()}
     given = [
@@ -39,7 +39,10 @@ def held_to(models: Mapping[str, object]) -> Callable[[], None]:
 
 
 def _kind(model: nn.Module) -> Kind:
-    return frozenset((parameter.dtype, parameter.device) for parameter in model.parameters())
+    shared = model.named_parameters()
+    if hasattr(model, "peft_config"):
+        shared = ((name, weight) for name, weight in shared if ".modules_to_save." in name)
+    return frozenset((weight.dtype, weight.device) for _, weight in shared)
 
 
 def _said(kind: Kind) -> str:

@@ -14,7 +14,6 @@ Component names may be written in capitals, groups in small letters; position se
 from collections.abc import Callable
 from functools import lru_cache
 
-from .words import NAME as NAME
 from .words import NotationError, shown, tokens_of
 
 COMPONENTS = (

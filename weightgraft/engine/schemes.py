@@ -5,14 +5,14 @@ described in notation.py; the method is the paper's section on dynamic weight gr
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from itertools import islice
+from typing import Any, TypeGuard
 
 from .notation import (
     HEADED,
-    NAME,
     RESERVED,
     UNLAYERED,
     NotationError,
@@ -23,7 +23,7 @@ from .notation import (
     parse_positions,
     set_names,
 )
-from .words import check_text, shown, whole_numbers
+from .words import MOST_NUMBERS, NAME, check_text, shown, whole_numbers
 
 IDS = "give token ids, as in tokenizer(text)['input_ids'], of one prompt"
 PLACES = (
@@ -238,9 +238,8 @@ def parse_scheme(text: str, donor: str | None = None, name: str | None = None) -
     return _parsed(text, donor, name)
 
 
-@lru_cache(
-    maxsize=2**14
-)  # a study asks many prompts and models under the same schemes; a scheme never changes
+# A study asks many prompts and models under the same schemes; a scheme never changes.
+@lru_cache(maxsize=2**14)
 def _parsed(text: str, donor: str | None, name: str | None) -> Scheme:
     if text.strip() == "PRE":
         return Scheme(name or text)
@@ -269,20 +268,25 @@ def _graft(text: str, start: int, **fields) -> Graft:
         raise NotationError(text, start, str(error)) from None
 
 
-def _joined(components: object) -> str:
+def _joined(components: Any) -> str:
     """A component list as one text."""
-    if isinstance(components, list | tuple | set | frozenset) and all(
-        isinstance(name, str) for name in components
-    ):
-        return "+".join(components)
-    check_text("a graft's components", components, "O+FFN")
-    return str(components)
+    names: list[Any] = [*components] if _is_list(components) else [components]
+    for name in names:
+        check_text("a graft's component", name, "O+FFN")
+    return "+".join(names)
 
 
-def _numbered(layers: object) -> str:
-    """Layers as one text."""
+def _numbered(layers: Any) -> str:
+    """Layers as one text; each may be a number, or a range as notation writes it."""
+    layers = layers.tolist() if hasattr(layers, "tolist") else layers
     if isinstance(layers, str):
         return layers
-    if isinstance(layers, list | tuple) and all(isinstance(layer, str) for layer in layers):
-        return ",".join(layers)
-    return ",".join(str(layer) for layer in whole_numbers("layers", layers, LAYERS))
+    if not _is_list(layers):
+        whole_numbers("layers", layers, LAYERS)  # raises
+    parts = [*islice(layers, MOST_NUMBERS + 1)]
+    numbers = iter(whole_numbers("layers", [part for part in parts if not isinstance(part, str)], LAYERS))
+    return ",".join(part if isinstance(part, str) else str(next(numbers)) for part in parts)
+
+
+def _is_list(values: Any) -> TypeGuard[Iterable[Any]]:
+    return isinstance(values, Iterable) and not isinstance(values, str | bytes | Mapping)

@@ -16,7 +16,8 @@ from .families import Family
 from .leaves import is_linear
 
 ANEW = "save it and load it anew with from_pretrained"
-PLAIN = "torch.nn.utils.parametrize.remove_parametrizations"
+NOTHING: tuple[type, dict[str, Any]] = (object, {})  # known of a module that the config does not build
+UNPARAMETRIZE = "torch.nn.utils.parametrize.remove_parametrizations"
 # What torch.nn.utils computes a weight with before every pass, by the file of its hook, and what makes a plain weight of it.
 REMOVERS = {
     "torch.nn.utils.prune": "torch.nn.utils.prune.remove",
@@ -39,7 +40,7 @@ def check_by_class(what: str, model: nn.Module) -> None:
         at = f"{what}: {path or 'the model'} ({type(module).__name__})"
         if parametrize.is_parametrized(module):
             weight = next(iter(module.parametrizations))
-            raise ValueError(_computed(at, weight, "a parametrization", PLAIN))
+            raise ValueError(_computed(at, weight, "a parametrization", UNPARAMETRIZE))
         for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values()):
             remover = REMOVERS.get(type(hook).__module__)
             if remover is not None:
@@ -91,13 +92,16 @@ def check_same_between(what: str, donor: PreTrainedModel, recipient: PreTrainedM
                 f"{what} differs from the recipient in {path}.{key}, numbers that transformers computes when it loads a model; "
                 "load both in one way: from_pretrained(folder, dtype=torch.float32), and no .to(dtype) behind it"
             )
-        said = []
-        for each, model in ((what, donor), ("recipient", recipient)):
-            kind, attributes = (as_configured(each, model) or {}).get(path, (object, {}))
-            said.append(kind.__name__ if key == "class" else attributes.get(key))
-        if key != "class" and kind is type(recipient.get_submodule(path)) and key not in attributes:
+        donors_kind, donors_attributes = (as_configured(what, donor) or {}).get(path, NOTHING)
+        own_kind, own_attributes = (as_configured("recipient", recipient) or {}).get(path, NOTHING)
+        said: tuple[Any, Any]
+        if key == "class":
+            said = donors_kind.__name__, own_kind.__name__
+        elif own_kind is type(recipient.get_submodule(path)) and key not in own_attributes:
             continue  # what others hang on transformers' modules
-        if [theirs, ours] != said:
+        else:
+            said = donors_attributes.get(key), own_attributes.get(key)
+        if (theirs, ours) != said:
             raise ValueError(
                 f"{what} differs from the recipient in {path or 'the model'}, its {key}: {theirs}, recipient {ours}; their configs "
                 "do not say so: one was changed after it was built; load both anew with from_pretrained"

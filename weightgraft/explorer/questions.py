@@ -10,10 +10,6 @@ from weightgraft.inspection.question import Spans, read_spans
 
 MOST_LETTERS = 2000  # of each text
 MOST_SETS = 8
-MOST_NESTED = 60  # brackets and complements of a scheme: its reader goes down as deep as they do
-MOST_DIGITS = (
-    4  # of a number in a scheme: a range of layers is written out before it is held against the model
-)
 MOST_CLICKS = 100  # at once: those made while an answer was on its way
 KEYS = {"prompt", "target", "foil", "chat", "spans", "scheme", "clicks"}
 CLICK_KEYS = {"tokens", "rows", "components", "donor"}
@@ -82,12 +78,6 @@ def read_question(given: Any) -> Question:
     if not isinstance(clicks, list) or len(clicks) > MOST_CLICKS:
         raise UserError(f"clicks: must be a list of at most {MOST_CLICKS}")
     scheme = _text(fields, "scheme").strip() or "PRE"
-    if scheme.count("(") + scheme.count("^") > MOST_NESTED:
-        raise UserError(f"scheme: more than {MOST_NESTED} brackets and complements")
-    if re.search(rf"(?<!\w)[0-9]{{{MOST_DIGITS + 1}}}", scheme):
-        raise UserError(
-            f"scheme: a number of more than {MOST_DIGITS} digits; tokens, layers and heads are fewer"
-        )
     return Question(
         texts,
         read_spans(entries, prompt),

@@ -34,7 +34,7 @@ from weightgraft.inspection.question import (
     token_sets,
 )
 from weightgraft.notes import gathered
-from weightgraft.output import check_file, say, sayable, written
+from weightgraft.output import check_writable, say, sayable, written
 
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -67,9 +67,8 @@ def model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _folder(text: str) -> Path:
-    if (
-        not text.strip()
-    ):  # as of a variable of the shell that is not set; Path would take it for the current directory
+    # As of a variable of the shell that is not set; Path would take it for the current directory.
+    if not text.strip():
         raise UserError("--recipient is empty; give the pretrained model's directory, . for the current one")
     return Path(text)
 
@@ -127,7 +126,7 @@ def check_out(path: Path) -> None:
     """
     if path.suffix.lower() not in PICTURES:
         raise UserError(f"--out {path}: ends in {path.suffix!r}; choose from {', '.join(PICTURES)}")
-    check_file(f"--out {path}", path)
+    check_writable(f"--out {path}", path)
 
 
 def asked(args: argparse.Namespace, donors: dict[str, Path], spans: Spans, notations: Sequence[str]) -> Asked:

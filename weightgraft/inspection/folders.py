@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from weightgraft.engine.notation import NAME, RESERVED
+from weightgraft.engine.notation import RESERVED
 from weightgraft.engine.schemes import RECIPIENT
+from weightgraft.engine.words import NAME
 from weightgraft.errors import UserError
 from weightgraft.loading.files import TOKENIZER_FILES, listing
 from weightgraft.loading.folders import check_model, check_tokenizer, has_tokenizer

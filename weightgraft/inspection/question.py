@@ -5,17 +5,17 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from unicodedata import combining, normalize
 
-from weightgraft.engine.notation import NAME, RESERVED, NotationError, Reader
+from weightgraft.engine.notation import RESERVED, NotationError, Reader
 from weightgraft.engine.schemes import RECIPIENT, Scheme, parse_scheme
+from weightgraft.engine.words import NAME, shown
 from weightgraft.errors import UserError
 
 # Numbers of more digits are larger than anything that is counted here, and Python reads 4,300 digits at most.
 OFFSETS = re.compile(r"([0-9]{1,9}):([0-9]{1,9})")
-TOKEN_SET = re.compile(
-    r"T(0|[1-9][0-9]*)"
-)  # T0, T1, ...: every token of the prompt is a position set of its own
+# T0, T1, ...: every token of the prompt is a position set of its own.
+TOKEN_SET = re.compile(r"T(0|[1-9][0-9]*)")
 LAST = "LT"
-LONGEST, MOST_PLACES = 80, 10  # letters of a text, and places, that a message shows
+MOST_PLACES = 10  # that a message shows
 REFERENCES = ("PRE", "SFT")
 Spans = dict[str, list[tuple[int, int]]]
 
@@ -72,16 +72,16 @@ def _characters(name: str, value: str, text: str) -> tuple[int, int]:
         return found[0], found[0] + len(value)
     if not found and (other := _other_form(value, text)):
         raise UserError(
-            f"--span {name}={_shown(value)}: the prompt has it in another Unicode form; give {name}={other[0]}:{other[1]}, or copy "
+            f"--span {name}={shown(value)}: the prompt has it in another Unicode form; give {name}={other[0]}:{other[1]}, or copy "
             "it from the prompt"
         )
     if not found:
         raise UserError(
-            f"--span {name}={_shown(value)}: occurs 0 times in the prompt; "
+            f"--span {name}={shown(value)}: occurs 0 times in the prompt; "
             f"give {name}=start:end in characters, 0 to {len(text)}"
         )
     raise UserError(
-        f"--span {name}={_shown(value)}: occurs {len(found)} times in the prompt, at characters {_shown_list(found)}; "
+        f"--span {name}={shown(value)}: occurs {len(found)} times in the prompt, at characters {_shown_list(found)}; "
         f"give {name}=start:end, such as {name}={found[0]}:{found[0] + len(value)}"
     )
 
@@ -107,10 +107,6 @@ def spans_in_turn(spans: Spans, text: str, turn: str, shift: int) -> Spans:
                 )
             found[name].append((left[0] + shift, left[1] + shift))
     return found
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= LONGEST else f"{text[:LONGEST]} ...")
 
 
 def _shown_list(places: Sequence[int]) -> str:
