@@ -24,7 +24,10 @@ from weightgraft.errors import UserError, run_main
 COPIES = Path(".unchanged")
 STUDY, REAL = Path("dvc.lock"), Path("results/real")
 LAST = ("summarize", "judge_claims")  # and so all that they need
-OWN = ("check_params", "render_figures", "write_report")  # run in seconds wherever one is: make figures
+CHECK, SHOW = (
+    "check_params",
+    ("render_figures", "write_report"),
+)  # run in seconds wherever one is: make figures
 RESAMPLES = {"summarize.resamples": 200, "judge_claims.resamples": 200}
 FEW = {"generate_facts.base_facts": 12, "generate_facts.facts": 6, "pretrain.early_epoch": 1} | RESAMPLES
 FEW_REAL = {"generate_facts.base_facts": 4, "generate_facts.facts": 4} | RESAMPLES
@@ -52,7 +55,7 @@ def studies() -> dict[str, dict[str, Any]]:
 def items(lock: Path) -> dict[str, dict[str, Any]]:
     """Item -> what the lock says of it, of all that cannot be run again in seconds."""
     stages = read_yaml(lock)["stages"]
-    return {name: stage for name, stage in stages.items() if name not in OWN}
+    return {name: stage for name, stage in stages.items() if name not in (CHECK, *SHOW)}
 
 
 def written(lock: Path) -> dict[str, dict[str, str]]:
@@ -71,11 +74,16 @@ def code_of(lock: Path) -> dict[str, dict[str, Any]]:
 
 
 def record(lock: Path, code: Mapping[str, Mapping[str, Any]]) -> int:
-    """Put these hashes of code into a lock. The number of items that it has."""
+    """Put these hashes of code into a lock. The number of items that it has.
+
+    Of a really pretrained model, the figures and the report of its copy are not published; so its lock says nothing of them.
+    """
     whole, told = read_yaml(lock), items(lock)
     for name, stage in told.items():
         stage["deps"] = [dict(code.get(dep["path"], dep)) for dep in stage["deps"]]
         whole["stages"][name] = stage
+    if lock != STUDY:
+        whole["stages"] = {name: stage for name, stage in whole["stages"].items() if name not in SHOW}
     new = lock.with_suffix(".new")
     dump_yaml(new, whole)  # as DVC writes it
     new.replace(lock)
@@ -87,7 +95,7 @@ def check_again(model: str, changes: Mapping[str, Any], lock: Path) -> None:
     copy = (COPIES / f"{model}-checked").resolve()
     make_copy(Path.cwd(), copy, {"study.models": [model], **changes}, cache=(COPIES / "cache").resolve())
     shutil.copyfile(lock, copy / "dvc.lock")
-    dvc(copy, "repro", "--quiet", "--single-item", "check_params", check=True)
+    dvc(copy, "repro", "--quiet", "--single-item", CHECK, check=True)
     shutil.copyfile(copy / "dvc.lock", lock)
 
 
