@@ -24,31 +24,26 @@ from weightgraft.errors import UserError, run_main
 COPIES = Path(".unchanged")
 STUDY, REAL = Path("dvc.lock"), Path("results/real")
 LAST = ("summarize", "judge_claims")  # and so all that they need
-CHECK, SHOW = (
-    "check_params",
-    ("render_figures", "write_report"),
-)  # run in seconds wherever one is: make figures
+CHECK, SHOW = "check_params", ("render_figures", "write_report")  # take seconds: make figures
 RESAMPLES = {"summarize.resamples": 200, "judge_claims.resamples": 200}
 FEW = {"generate_facts.base_facts": 12, "generate_facts.facts": 6, "pretrain.early_epoch": 1} | RESAMPLES
 FEW_REAL = {"generate_facts.base_facts": 4, "generate_facts.facts": 4} | RESAMPLES
-SHORT = {"warmup_steps": 1}
 
 
 def studies() -> dict[str, dict[str, Any]]:
     """Name of a small study -> its changes in params.yaml: the tiny half in one, and each really pretrained model."""
-    models, study = load_section("models"), load_section("study")
+    study = load_section("study")
     tiny = {*study["models"], *study["repeats"]["models"], *study["new_form"]["models"]}
     small = FEW | {
         f"models.{model}.{stage}.{key}": value
         for model in sorted(tiny)
         for stage, epochs in (("pretrain", 2), ("finetune", 1))
-        for key, value in (SHORT | {"num_train_epochs": epochs}).items()
+        for key, value in (("warmup_steps", 1), ("num_train_epochs", epochs))
     }
     real = {
         model: changes | FEW_REAL | {"study.models": [model], f"models.{model}.finetune.num_train_epochs": 1}
         for model, changes in load_section("real").items()
     }
-    assert real.keys() <= models.keys()
     return {"tiny": small} | real
 
 
@@ -71,6 +66,11 @@ def code_of(lock: Path) -> dict[str, dict[str, Any]]:
         for dep in stage["deps"]
         if dep["path"].startswith(("stages/", "weightgraft/"))
     }
+
+
+def differing(before: Mapping[str, Mapping], after: Mapping[str, Mapping]) -> list[str]:
+    """The items that wrote something else, or that only one of the two has."""
+    return sorted(item for item in before.keys() | after.keys() if before.get(item) != after.get(item))
 
 
 def record(lock: Path, code: Mapping[str, Mapping[str, Any]]) -> int:
@@ -121,24 +121,21 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="items that run side by side, of one thread each")
     parser.add_argument("--before", action="store_true", help="only what is made at that commit")
     args = parser.parse_args()
-    here = Path.cwd()
     there = checkout(args.since, (COPIES / "since").resolve())
     different: list[str] = []
     code: dict[str, dict[str, Any]] = {}
+    sources = {"before": there} if args.before else {"before": there, "after": Path.cwd()}
     for name, changes in studies().items():
         made = {}
-        for when, source in (("before", there), ("after", here)):
-            if when == "after" and args.before:
-                continue
+        for when, source in sources.items():
             copy = (COPIES / f"{name}-{when}").resolve()
             # One cache for both: what was trained with the same code and settings is not trained again.
             make_copy(source, copy, changes, cache=(COPIES / "cache").resolve())
             repro(copy, *LAST, jobs=args.jobs)
             made[when] = written(copy / "dvc.lock")
-            code |= code_of(copy / "dvc.lock") if when == "after" else {}
         if not args.before:
-            assert made["before"] and made["before"].keys() == made["after"].keys()
-            different += [item for item, files in made["after"].items() if made["before"][item] != files]
+            different += differing(made["before"], made["after"])
+            code |= code_of(copy / "dvc.lock")
             print(f"unchanged: {name}: {len(made['after'])} items made at both commits", flush=True)
     if args.before:
         return
@@ -152,7 +149,7 @@ def main() -> None:
         check_again(model, changes, REAL / f"{model}.lock")
         entries += record(REAL / f"{model}.lock", code)
     print(
-        f"unchanged: all files have the bytes that they had; {entries} items of the locks name today's code; now make figures"
+        f"unchanged: all files have the bytes that they had; {entries} items name today's code; now make figures"
     )
 
 

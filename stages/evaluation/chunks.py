@@ -127,7 +127,7 @@ def read_scores(path: Path) -> Scores | None:
     """A chunk's scores, or None if they are not there, or not as they were written."""
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
             written = (file.metadata() or {}).get("sha256")
     except (OSError, SafetensorError):
         return None

@@ -60,6 +60,14 @@ def test_a_commit_that_is_none_is_told_in_one_line(tmp_path, monkeypatch):
         unchanged.checkout("no-such-commit", tmp_path / "since")
 
 
+def test_an_item_that_wrote_other_bytes_or_is_there_once_is_named():
+    before = {"graft@a": {"runs/graft/a": "1"}, "graft@b": {"runs/graft/b": "2"}, "graft@c": {}}
+    after = before | {"graft@b": {"runs/graft/b": "3"}, "graft@d": {}}
+    del after["graft@c"]
+    assert unchanged.differing(before, before) == []
+    assert unchanged.differing(before, after) == ["graft@b", "graft@c", "graft@d"]
+
+
 def test_of_a_really_pretrained_model_nothing_is_told_that_is_not_published(tmp_path):
     copy = tmp_path / "smollm2-135m.lock"
     shutil.copyfile(ROOT / "dvc.lock", copy)

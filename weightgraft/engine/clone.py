@@ -29,7 +29,8 @@ def shallow_clone(model: PreTrainedModel, what: str = "recipient") -> PreTrained
     }
     try:
         cloned = copy.deepcopy(model, shared | {id(buffer): buffer.clone() for buffer in model.buffers()})
-    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+    # What copies and pickles say of locks, generators and tensors with a history.
+    except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"{what}: copy.deepcopy cannot copy this {type(model).__name__} ({' '.join(str(error).split())}): grafting runs a copy "
             "of its modules; hang nothing on them that cannot be copied"

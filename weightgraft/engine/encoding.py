@@ -1,7 +1,7 @@
 """From text to a Prompt: target and prompt are tokenized together, spans of characters become positions.
 
 Which characters a token covers is what the tokenizer says (its offsets), put right where families say it loosely.
-tests/grafting/test_tokenizer_kinds.py holds it against the tokens' bytes.
+tests/engine/test_tokenizer_kinds.py holds it against the tokens' bytes.
 """
 
 import unicodedata

@@ -7,10 +7,12 @@ is asked some tokens by itself and grafted, several prompts in one pass.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from .clone import shallow_clone
 from .objects import is_real
@@ -49,7 +51,7 @@ def probe(models: Mapping[str, object], limit: int, rows: int, ask: Ask) -> int:
             Scheme(each, () if each == RECIPIENT else (Graft(positions="all", donor=each),)) for each in whole
         ]
         try:
-            alone = shallow_clone(model, what).eval()  # type: ignore[arg-type]
+            alone = shallow_clone(cast(PreTrainedModel, model), what).eval()
             plain = torch.stack([_logits(alone, prompt)[:rows] for prompt in prompts])
             grafted = ask(prompts, schemes)[:, number]
         except Exception as error:  # whatever somebody's own code raises
