@@ -47,9 +47,9 @@ own: check  ## FACTS=folder of your own facts, in MODEL=tiny-gpt2, in .own/ (exa
 families: check  ## from tiny-gpt2 to tiny-llama in small steps: five more models, in .families/
 	python -m stages.commands.families
 
-beyond: check  ## more trainings: tables frozen, points on the way, texts a fact, articles; in .beyond/
+beyond: check  ## more trainings: tables frozen, points on the way, texts a fact, articles; in .beyond/; REAL=smollm2-135m
 	python -m stages.commands.changes
-	python -m stages.commands.beyond --jobs $(JOBS)
+	python -m stages.commands.beyond --jobs $(JOBS) --models $(REAL)
 
 runs: check  ## do the verdicts stand in other trainings? The study again and again, in .runs/
 	python -m stages.commands.runs --jobs $(JOBS)

@@ -1,5 +1,6 @@
 """make beyond: what needs more trainings than the study has, in copies of the repository (.beyond/), with the cache shared: one for
-the models that are trained from nothing, and one for each really pretrained one, with what params.yaml's `real` says of it.
+the models that are trained from nothing, and one for each really pretrained one, with what params.yaml's `real` says of it. As make
+repro does, it leaves the really pretrained ones out unless they are named: they take hours.
 
 frozen_tables: finetuned with embedding and unembedding as the base has them. trajectory: grafted at every tenth of the updates.
 texts: few sentence forms a fact, or many. articles: texts without a template, and short ones. What a killed run finished is not
@@ -65,9 +66,14 @@ def changes_of(
 
 
 def chosen_models(
-    section: Mapping[str, Any], studies: Sequence[str], only: Sequence[str]
+    section: Mapping[str, Any],
+    studies: Sequence[str],
+    only: Sequence[str],
+    declared: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, list[str]]:
-    """The models of each study, of those asked for.
+    """The models of each study, of those asked for; where none is, those that are trained from nothing.
+
+    declared: `models` of params.yaml.
 
     Raises:
         UserError: a model is in none of the studies.
@@ -78,9 +84,8 @@ def chosen_models(
             raise UserError(
                 f"--models: {model!r} is in none of {', '.join(studies)}: {', '.join(sorted(known))}"
             )
-    return {
-        study: [model for model in section[study]["models"] if not only or model in only] for study in studies
-    }
+    wanted = {*only} or {model for model in known if "source" not in declared[model]}
+    return {study: [model for model in section[study]["models"] if model in wanted] for study in studies}
 
 
 def copies_of(
@@ -175,9 +180,11 @@ def trainings_table(
 
 
 def with_others(table: pd.DataFrame, path: Path, order: Sequence[str]) -> pd.DataFrame:
-    """The table, and of the file what it says of other models: a run of some models leaves the others' results."""
+    """The table, and of the file what it says of other models: a run of some models leaves the others' results. order: the models,
+    of which there may be rows; of one that params.yaml names no more nothing is left."""
     old = pd.read_csv(path) if path.is_file() else table.iloc[:0]
-    both = pd.concat([table, old[~old["model"].isin(table["model"])]], ignore_index=True)
+    kept = old["model"].isin(order) & ~old["model"].isin(table["model"])
+    both = pd.concat([table, old[kept]], ignore_index=True)
     return both.sort_values(
         "model", key=lambda names: names.map(list(order).index), kind="stable", ignore_index=True
     )
@@ -232,7 +239,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", nargs="*", choices=STUDIES, help="just these; default: all four")
-    parser.add_argument("--models", nargs="*", default=[], help="just these of their models; default: all")
+    parser.add_argument(
+        *("--models",), nargs="*", default=[], help="of their models; default: those trained from nothing"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="processes side by side, of one thread each")
     parser.add_argument("--copies", type=Path, default=Path(".beyond"), help="the folder of the copies")
     parser.add_argument("--out", type=Path, default=Path("results/beyond"))
@@ -244,17 +253,19 @@ def main() -> None:
         judge(args.out)
         print(f"beyond: {args.out}: figures of {', '.join(draw(args.out)) or 'nothing: no table is there'}")
         return
-    section = load_section("beyond")
-    models = chosen_models(section, args.only or STUDIES, args.models)
+    section, declared = load_section("beyond"), load_section("models")
+    models = chosen_models(section, args.only or STUDIES, args.models, declared)
     real, setups, source = load_section("real"), load_section("setups"), Path.cwd()
-    copies = copies_of(models, load_section("models"), args.copies.resolve())
+    copies = copies_of(models, declared, args.copies.resolve())
     for copy in dict.fromkeys(copies.values()):
         inside = [model for model, own in copies.items() if own == copy]
         changes = real.get(copy.name, {}) | changes_of(section, setups, inside)
         make_copy(source, copy, changes, cache=source / ".dvc/cache")
         frozen = {*inside} & {*models.get("frozen_tables", ())}
         repro(copy, "graft" if frozen else "pretrain", jobs=args.jobs)
-    runs = [run for study in OVER_RUNS if study in models for run in runs_of(section, models, study)]
+    # The longest first, so that all processes end at about the same time: an article run takes as long as ten of a trajectory.
+    order = [study for study in reversed(OVER_RUNS) if study in models]
+    runs = [run for study in order for run in runs_of(section, models, study)]
     run_all(copies, runs, args.jobs)
     publish(copies, models, args.out)
     judge(args.out)

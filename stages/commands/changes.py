@@ -1,6 +1,7 @@
 """How far finetuning moved the weights: the norm of SFT - PRE relative to PRE's, by component and layer (make beyond; X3).
 
-It reads what `make repro` and `make real` have trained on this machine, and trains nothing.
+It reads what `make repro` and `make real` have trained on this machine, and trains nothing; of a model that was not trained here
+the table keeps what it says.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from stages.analysis.tables import write_csv
+from stages.commands.beyond import with_others
 from stages.modeling.models import load_model
 from stages.plotting.changes import changes_figure
 from stages.plotting.style import save_figure
@@ -117,12 +119,13 @@ def main() -> None:
     be_quiet()
     roots = {model: Path(".real") / model for model in load_section("real")}
     roots |= dict.fromkeys(load_section("study.models"), Path())
-    table = weight_changes(roots)
+    here = weight_changes(roots)
+    table = with_others(here, args.out / "changes.csv", [*roots])
     write_csv(table, args.out / "changes.csv")
     with matplotlib.rc_context(RC):
         save_figure(changes_figure(table), args.out / "changes")
     print(
-        f"changes: {args.out}/changes.csv: {table.groupby(['model', 'seed', 'recipe']).ngroups} finetunings"
+        f"changes: {args.out}/changes.csv: {here.groupby(['model', 'seed', 'recipe']).ngroups} finetunings of this machine"
     )
 
 

@@ -8,6 +8,7 @@ everything leaves results/run_time.csv.
 """
 
 import argparse
+import itertools
 import json
 import os
 import resource
@@ -30,8 +31,9 @@ from weightgraft.errors import UserError, run_main
 
 LAST = "write_report"  # tells the times of all others
 TRAINS = ("pretrain", "finetune")
-# Items a start: each start of DVC costs a second, but what is handed out cannot be shared any more, and a base takes minutes.
+# Items a start: each start of DVC costs seconds, but what is handed out cannot be shared any more, and a base takes minutes.
 MOST, BASES_AT_ONCE = 4, 1
+SHARE = 2  # of what could start, one in so many for each job: the last starts are of one item, so that all jobs end together
 TIMES = Path(".ckpt/times.jsonl")
 # What a stage's work is, in the table of run time.
 KINDS = {
@@ -70,18 +72,25 @@ def stale_items(folder: Path, only: Iterable[str] = ()) -> dict[str, set[str]]:
 
 @dataclass
 class Queue:
-    """What is still to be run. waits: the items that are not yet handed out, each with what it waits for."""
+    """What is still to be run. waits: the items that are not yet handed out, each with all that it waits for."""
 
     waits: dict[str, set[str]]
     done: set[str] = field(default_factory=set)
     failed: bool = False
 
+    def __post_init__(self) -> None:
+        self.waiting = Counter(
+            itertools.chain.from_iterable(self.waits.values())
+        )  # how many wait for an item
+
     def take(self, jobs: int) -> list[str]:
-        """Some items that can start now, all of one stage: the first in order, and at most so many that every job gets some."""
+        """Some items that can start now, all of one stage: those for which most others wait, and not all that another job could
+        run."""
         ready = [item for item, before in self.waits.items() if before <= self.done]
-        alike = [item for item in ready if stage_of(item) == stage_of(ready[0])] if ready else []
+        ready.sort(key=lambda item: -self.waiting[item])
+        alike = [item for item in ready if stage_of(item) == stage_of(ready[0])]
         most = BASES_AT_ONCE if alike and stage_of(alike[0]) == "pretrain" else MOST
-        some = alike[: min(most, -(-len(alike) // jobs))]
+        some = alike[: min(most, -(-len(alike) // (SHARE * jobs)))]
         for item in some:
             del self.waits[item]
         return some

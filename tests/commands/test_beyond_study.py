@@ -50,10 +50,21 @@ def test_no_run_has_the_seed_of_the_pilots_and_claims_get_the_runs_they_ask_for(
     for study, least in (("trajectory", 3), ("texts", 5), ("articles", 3)):
         seeds = SECTION[study]["seeds"]
         assert 0 not in seeds and len({*seeds}) == len(seeds) >= least
-    models = chosen_models(SECTION, ["texts"], ["tiny-gemma"])
+    models = chosen_models(SECTION, ["texts"], ["tiny-gemma"], VALUES["models"])
     assert runs_of(SECTION, models, "texts")[:2] == [("texts", "tiny-gemma", 1), ("texts", "tiny-gemma", 2)]
     with pytest.raises(UserError, match="tiny-gpt3"):
-        chosen_models(SECTION, ["texts"], ["tiny-gpt3"])
+        chosen_models(SECTION, ["texts"], ["tiny-gpt3"], VALUES["models"])
+
+
+def test_really_pretrained_models_take_part_only_where_they_are_named():
+    studies, smollm = ["trajectory", "texts"], "smollm2-135m"
+    models = chosen_models(SECTION, studies, [], VALUES["models"])
+    assert models == {
+        "trajectory": VALUES["study"]["models"],
+        "texts": SECTION["texts"]["models"],
+    }
+    named = chosen_models(SECTION, studies, [smollm], VALUES["models"])
+    assert named == {"trajectory": [smollm], "texts": []}
 
 
 @pytest.mark.parametrize(
@@ -216,6 +227,9 @@ def test_a_run_of_some_models_leaves_the_results_of_the_others(tmp_path):
     table = beyond.with_others(of("b", 3.0), tmp_path / "t.csv", ["c", "b", "a"])
     assert table.to_numpy().tolist() == [["c", 2.0], ["b", 3.0]]
     assert beyond.with_others(of("b", 3.0), tmp_path / "none.csv", ["b"])["estimate"].tolist() == [3.0]
+    assert beyond.with_others(of("b", 3.0), tmp_path / "t.csv", ["b"])["model"].tolist() == [
+        "b"
+    ]  # c is no more
 
 
 def test_texts_shows_pathways_only_where_three_runs_know_the_facts():

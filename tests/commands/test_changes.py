@@ -1,10 +1,14 @@
 """Claims about how far weights moved: each matrix is in one group and one layer, and the norm is of all its changes there."""
 
+import sys
+
 import pandas as pd
 import pytest
 import torch
 from tiny_models import FAMILY_NAMES, tiny_lora, tiny_model
 
+from stages.analysis.tables import write_csv
+from stages.commands import changes
 from stages.commands.changes import GROUPS, finetuned, matrices, relative_norms, trained_in, weight_changes
 from stages.modeling.models import save_model
 from stages.modeling.tokens import train_tokenizer
@@ -67,6 +71,19 @@ def test_what_was_trained_is_read_an_adapter_merged(root):
     inside = table[(table["recipe"] == "fmra") & ~table["component"].isin(["EMBED", "UNEMBED"])]
     most = inside.loc[inside["relative_norm"].idxmax()]
     assert f"(most in {most['component']} of layer {most['layer']})" in said
+
+
+def test_of_a_model_that_was_not_trained_here_the_table_keeps_what_it_says(root, monkeypatch, capsys):
+    out, elsewhere = root / "out", ["smollm2-135m", 0, "fmra", "O", 3, 0.5]
+    write_csv(pd.DataFrame([elsewhere], columns=changes.COLUMNS), out / "changes.csv")
+    monkeypatch.chdir(root)
+    (root / "params.yaml").write_text("study: {models: [tiny-gpt2]}\nreal: {smollm2-135m: {}}\n")
+    monkeypatch.setattr(sys, "argv", ["changes", "--out", str(out)])
+    changes.main()
+    table = pd.read_csv(out / "changes.csv")
+    assert table[table["model"] == "smollm2-135m"].to_numpy().tolist() == [elsewhere]
+    assert {*table["model"]} == {"smollm2-135m", "tiny-gpt2"}
+    assert capsys.readouterr().out.endswith(": 2 finetunings of this machine\n")
 
 
 def test_nothing_trained_is_told(tmp_path):
