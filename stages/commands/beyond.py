@@ -84,7 +84,7 @@ def chosen_models(
             raise UserError(
                 f"--models: {model!r} is in none of {', '.join(studies)}: {', '.join(sorted(known))}"
             )
-    wanted = {*only} or {model for model in known if "source" not in declared[model]}
+    wanted = {*only} or {model for model in known if not declared[model].get("source")}
     return {study: [model for model in section[study]["models"] if model in wanted] for study in studies}
 
 
@@ -96,7 +96,7 @@ def copies_of(
     declared: `models` of params.yaml.
     """
     needed = dict.fromkeys(itertools.chain.from_iterable(models.values()))
-    return {model: folder / (model if "source" in declared[model] else TINY) for model in needed}
+    return {model: folder / (model if declared[model].get("source") else TINY) for model in needed}
 
 
 def run_all(copies: Mapping[str, Path], runs: Sequence[tuple[str, str, int]], jobs: int) -> None:
@@ -179,14 +179,19 @@ def trainings_table(
     return pd.DataFrame(rows) if rows else None
 
 
-def with_others(table: pd.DataFrame, path: Path, order: Sequence[str]) -> pd.DataFrame:
+def with_others(
+    table: pd.DataFrame, path: Path, order: Sequence[str], by: Sequence[str] = ("model",)
+) -> pd.DataFrame:
     """The table, and of the file what it says of other models: a run of some models leaves the others' results. order: the models,
-    of which there may be rows; of one that params.yaml names no more nothing is left."""
+    of which there may be rows; of one that params.yaml names no more nothing is left. by: what tells a training from others."""
     old = pd.read_csv(path) if path.is_file() else table.iloc[:0]
-    kept = old["model"].isin(order) & ~old["model"].isin(table["model"])
-    both = pd.concat([table, old[kept]], ignore_index=True)
+    told = pd.MultiIndex.from_frame(old[[*by]]).isin(pd.MultiIndex.from_frame(table[[*by]]))
+    both = pd.concat([table, old[old["model"].isin(order) & ~told]], ignore_index=True)
     return both.sort_values(
-        "model", key=lambda names: names.map(list(order).index), kind="stable", ignore_index=True
+        [*by],
+        key=lambda column: column.map(list(order).index) if column.name == "model" else column,
+        kind="stable",
+        ignore_index=True,
     )
 
 
@@ -254,6 +259,11 @@ def main() -> None:
         print(f"beyond: {args.out}: figures of {', '.join(draw(args.out)) or 'nothing: no table is there'}")
         return
     section, declared = load_section("beyond"), load_section("models")
+    beside = section["frozen_tables"]["beside"]
+    if load_section(f"recipes.{beside}.lora"):
+        raise UserError(
+            f"beyond.frozen_tables.beside is {beside!r}, which trains an adapter; whole models are trained here"
+        )
     models = chosen_models(section, args.only or STUDIES, args.models, declared)
     real, setups, source = load_section("real"), load_section("setups"), Path.cwd()
     copies = copies_of(models, declared, args.copies.resolve())

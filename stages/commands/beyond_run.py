@@ -8,7 +8,7 @@ It runs in the copy of the repository. What is finished (one table a training) i
 import argparse
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,24 @@ def is_done(path: Path, run: str) -> bool:
     return path.is_file() and set(pd.read_parquet(path, columns=["run"])["run"]) == {run}
 
 
+def forget_others(study: str, start: str, trainings: Sequence[Training]) -> None:
+    """Remove the tables of trainings that params.yaml no longer asks of this run: what is there is published."""
+    for path in (RUNS / study).glob(f"{start}*"):
+        if path.name.removeprefix(start).partition(".")[0] not in {training.name for training in trainings}:
+            path.unlink()
+
+
+def training_digest() -> str:
+    """A hash of the code that trains here: with it the base of a really pretrained model does not change."""
+    root = Path(__file__).parent.parent
+    files = [
+        *sorted((root / "modeling").glob("*.py")),
+        root / "finetune.py",
+        root / "commands/kept_points.py",
+    ]
+    return fingerprint([path.read_text(encoding="utf-8") for path in files])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -103,7 +121,8 @@ def main() -> None:
     item = read_settings(SETTINGS / f"finetune/{args.model}-{wanted['recipe']}.json")
     grafted = read_settings(SETTINGS / f"graft/{args.model}-{load_section('beyond.frozen_tables.seed')}.json")
     own, base = item["model"], Path(f"runs/pretrain/{args.model}")
-    torch.set_num_threads(own["threads"])  # a part of the fingerprint
+    if own["threads"] is not None:
+        torch.set_num_threads(own["threads"])  # a part of the fingerprint
     name = f"{args.study}/{args.model}-{args.seed}"
     reading, kept = None, Path(".ckpt") / RUNS / f"{name}-base"  # X6 alone has bases of its own
     if args.study == ARTICLES:
@@ -112,9 +131,10 @@ def main() -> None:
         trainings, origin = article_trainings(wanted, item, reading, FACTS), reading.run
     else:
         trainings, origin = STUDIES[args.study](wanted, item, args.seed), weights_digest(base)
+    forget_others(args.study, f"{args.model}-{args.seed}-", trainings)
     for training in trainings:
         out = RUNS / f"{name}-{training.name}.parquet"
-        made_from = (training, args.seed, origin)
+        made_from = (training, args.seed, origin, training_digest())
         prompts = (FACTS / f"prompts/{item['recipe']['dataset']}.jsonl").read_text(encoding="utf-8")
         run = fingerprint(*made_from, grafted, prompts, code_digest())
         if is_done(out, run):

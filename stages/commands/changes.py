@@ -5,6 +5,7 @@ the table keeps what it says.
 """
 
 import argparse
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from stages.analysis.provenance import read_lock
 from stages.analysis.tables import write_csv
 from stages.commands.beyond import with_others
 from stages.modeling.models import load_model
@@ -77,9 +79,18 @@ def finetuned(base: Path, folder: Path) -> PreTrainedModel:
 
 
 def trained_in(root: Path, model: str) -> list[tuple[int, str, Path]]:
-    """(seed, recipe, folder) of every finetuning of a model that is there."""
-    folders = sorted((root / "runs/finetune").glob(f"{model}-[0-9]*/*"))
-    return [(int(path.parent.name.rpartition("-")[2]), path.name, path) for path in folders if path.is_dir()]
+    """(seed, recipe, folder) of every finetuning of a model that is there, by the lock from the very base that is there."""
+    lock = read_lock(root / "dvc.lock") if (root / "dvc.lock").is_file() else {}
+    written = {out: md5 for stage in lock.values() for out, md5 in stage["outs"].items()}
+    base, folder = f"runs/pretrain/{model}", re.compile(rf"runs/finetune/{re.escape(model)}-(\d+)/([\w-]+)")
+    return sorted(
+        (int(place[1]), place[2], root / out)
+        for stage in lock.values()
+        for out in stage["outs"]
+        if (place := folder.fullmatch(out))
+        and stage["deps"].get(base) == written.get(base)
+        and (root / out).is_dir()
+    )
 
 
 def weight_changes(roots: Mapping[str, Path]) -> pd.DataFrame:
@@ -120,7 +131,7 @@ def main() -> None:
     roots = {model: Path(".real") / model for model in load_section("real")}
     roots |= dict.fromkeys(load_section("study.models"), Path())
     here = weight_changes(roots)
-    table = with_others(here, args.out / "changes.csv", [*roots])
+    table = with_others(here, args.out / "changes.csv", [*roots], by=("model", "seed", "recipe"))
     write_csv(table, args.out / "changes.csv")
     with matplotlib.rc_context(RC):
         save_figure(changes_figure(table), args.out / "changes")

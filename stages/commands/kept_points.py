@@ -25,6 +25,7 @@ from stages.modeling.training import (
     begin,
     joined,
     last_whole_checkpoint,
+    texts_a_device,
     tokenize_texts,
 )
 
@@ -103,7 +104,9 @@ def train_keeping(
         disable_tqdm=True,
         dataloader_pin_memory=torch.cuda.is_available(),
         use_cpu=device == "cpu",
-        per_device_train_batch_size=settings["batch_size"],
+        per_device_train_batch_size=texts_a_device(
+            settings["batch_size"], 1, settings.get("gradient_accumulation_steps", 1)
+        ),
         **{name: settings[name] for name in settings if name not in OURS},
     )
     args._n_gpu = min(args.n_gpu, 1)

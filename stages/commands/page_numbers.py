@@ -8,6 +8,7 @@ import pandas as pd
 
 from stages.analysis.metrics import FLAT_GUESS, GUESSED
 from stages.reporting.phrases import listed, number
+from stages.study.items import summary_items
 from stages.study.params import read_yaml
 from weightgraft.errors import UserError
 
@@ -32,10 +33,18 @@ def read_results(root: Path) -> Results:
         UserError: there are no summaries.
     """
     params = read_yaml(root / "params.yaml")
-    tiny, real = (
-        [pd.read_csv(path) for path in sorted((root / folder).glob("*/fmra.csv"))]
-        for folder in ("results/summary", "results/real/summary")
-    )
+    # Of what the study and `real` list: DVC leaves the summaries of a model or seed that they listed once.
+    runs = {f"{model}-{seed}" for model, seed, _ in summary_items(params["study"])}
+    tiny = [
+        pd.read_csv(path)
+        for path in sorted((root / "results/summary").glob("*/fmra.csv"))
+        if path.parent.name in runs
+    ]
+    real = [
+        pd.read_csv(path)
+        for path in sorted((root / "results/real/summary").glob("*/fmra.csv"))
+        if path.parent.name.rpartition("-")[0] in params.get("real", {})
+    ]
     if not tiny:
         raise UserError(f"{root / 'results/summary'}: no summaries; run the study first")
     found = pd.concat(real, ignore_index=True) if real else tiny[0].iloc[:0]
@@ -104,7 +113,7 @@ def of_setup(
     ]
     if real:
         files = sorted((results.root / "results/real/summary").glob(f"*/{setup}.csv"))
-    frames = [pd.read_csv(file) for file in files]
+    frames = [pd.read_csv(file) for file in files if file.is_file()]
     frame = pd.concat(frames, ignore_index=True) if frames else results.tiny.iloc[:0]
     return estimates(frame, scheme, experiment=experiment, metric=metric).reset_index(drop=True)
 

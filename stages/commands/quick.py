@@ -35,20 +35,40 @@ NOTHING_MORE = {
 }
 
 
+def tracked(folder: Path) -> list[str]:
+    """What git tracks or would track. Raises UserError where it cannot tell."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    except FileNotFoundError as error:
+        raise UserError("git is not there, which lists what is copied: install it") from error
+    if done.returncode:
+        why = done.stderr.strip().splitlines()[:1]
+        raise UserError(f"{folder}: git cannot list what is copied ({' '.join(why)}); a clone is needed")
+    return [name for name in done.stdout.split("\0") if name]
+
+
 def copy_repository(source: Path, copy: Path) -> None:
-    """Copy what git tracks or would track, without what the pipeline makes; what an older copy had goes away."""
+    """Copy what git tracks or would track, without what the pipeline makes; what an older copy had goes away.
+
+    Raises:
+        UserError: git cannot tell, or the folder is not one of such a copy.
+    """
+    listed = tracked(source)
+    if source.resolve().is_relative_to(copy.resolve()):
+        raise UserError(f"{copy}: the copy would take the place of the repository; give another folder")
+    # Of a copy that was begun and killed there is at least nothing that the repository has not.
+    known = KEPT | {Path(name).parts[0] for name in listed}
+    others = {old.name for old in copy.iterdir()} - known if copy.is_dir() else set()
+    if others and not {"dvc.yaml", ".dvc"} & {old.name for old in copy.iterdir()}:
+        raise UserError(
+            f"{copy}: holds {min(others)}, which no run here has made, and would be emptied; give a new folder"
+        )
     copy.mkdir(parents=True, exist_ok=True)
     for old in copy.iterdir():
         if old.name not in KEPT:
             shutil.rmtree(old) if old.is_dir() else old.unlink()
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=source,
-        capture_output=True,
-        check=True,
-        text=True,
-    ).stdout
-    for name in filter(None, listed.split("\0")):
+    for name in listed:
         if not name.startswith(NOT_COPIED) and (source / name).exists():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, copy / name)
@@ -119,7 +139,8 @@ def show_again() -> None:
     """Draw the study's own figures and report again, with what a run in a copy has put beside its results. Ends the process if that
     fails."""
     for stages in (("check_params",), ("render_figures", "write_report")):  # in this order, alone
-        if code := subprocess.run(["dvc", "repro", "--single-item", *stages]).returncode:
+        command = ["dvc", "--wait-for-lock", "repro", "--single-item", *stages]
+        if code := subprocess.run(command, env=environment_of(Path.cwd())).returncode:
             sys.exit(code)
 
 
@@ -140,7 +161,7 @@ def own_changes(model: str, folder: Path) -> dict[str, Any]:
         raise UserError(f"--model is {model!r}; {choices(model, models)}")
     # Of a model that has read another world, it is asked what it knows of this one, fact by fact: as few as there may be.
     few = {"generate_facts.base_facts": 3, "generate_facts.facts": 3}
-    return changes | (few if "source" in models[model] else {})
+    return changes | (few if models[model].get("source") else {})
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ found goes to results/real, and the figures and the report are drawn again with 
 """
 
 import argparse
+import re
 import shutil
 from pathlib import Path
 
@@ -24,6 +25,8 @@ def publish(copy: Path, model: str, out: Path) -> None:
     """Put a copy's results in the place of what stood in `out` about this model, with the lock that says what made them."""
     for kind in SHOWN:
         for old in sorted((out / kind).rglob(f"{model}*")):
+            if not re.fullmatch(rf"{re.escape(model)}(-\d+(-[\w-]+)?)?", old.stem):
+                continue  # of a model whose name begins alike
             shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
         shutil.copytree(copy / "results" / kind, out / kind, dirs_exist_ok=True)
     for name, file in (("dvc.lock", f"{model}.lock"), ("results/run_time.csv", f"{model}_run_time.csv")):
@@ -44,16 +47,19 @@ def main() -> None:
     for model in args.models or declared:
         if model not in declared:
             raise UserError(f"--models: {model!r} is not in params.yaml's real; valid: {', '.join(declared)}")
+    for model in args.models or declared:
         copy = (COPIES / model).resolve()
         changes = {"study.models": [model], **declared[model]}
         make_copy(source, copy, changes, cache=source / ".dvc/cache")
         repro(copy, jobs=args.jobs)
         publish(copy, model, args.out)
-        row = next(
-            row for row in read_jsonl(copy / "runs/facts/prompts/fmra.jsonl") if row["prompt"] == MAPPED
-        )
-        donor = copy / f"runs/finetune/{model}-0/fmra"
-        draw_map(copy / f"runs/pretrain/{model}", donor, row, args.out / f"{model}_map.png")
+        seed = load_section("study.seeds", copy / "params.yaml")[0]
+        donor, picture = copy / f"runs/finetune/{model}-{seed}/fmra", args.out / f"{model}_map.png"
+        picture.unlink(missing_ok=True)
+        if "fmra" in load_section("study.recipes", copy / "params.yaml"):
+            told = read_jsonl(copy / "runs/facts/prompts/fmra.jsonl")
+            row = next(row for row in told if row["prompt"] == MAPPED)
+            draw_map(copy / f"runs/pretrain/{model}", donor, row, picture)
         print(f"real: {args.out}: what {model} shows; its weights and tables are in {COPIES / model}")
     if args.out == Path("results/real"):
         show_again()

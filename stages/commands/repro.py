@@ -189,7 +189,8 @@ def main() -> None:
     TIMES.unlink(missing_ok=True)
     # Facts first: which of what depends on them is stale is known when they are made.
     first = subprocess.run(
-        ["dvc", "repro", "generate_facts", "read_facts"], env=os.environ | {ASKED: str(TIMES.absolute())}
+        ["dvc", "--wait-for-lock", "repro", "generate_facts", "read_facts"],
+        env=os.environ | {ASKED: str(TIMES.absolute())},
     )
     if first.returncode:
         sys.exit(first.returncode)
@@ -207,7 +208,7 @@ def main() -> None:
         table.to_csv(args.out, index=False, lineterminator="\n")
         print(f"repro: {args.out}: {table['wall_seconds'].iloc[0] / 60:.1f} minutes on {cores} cores")
     if not args.only:
-        code = subprocess.run(["dvc", "repro"]).returncode
+        code = subprocess.run(["dvc", "--wait-for-lock", "repro"]).returncode
         with Repo() as repo:
             drop_gone(LOCK, {stage.addressing for stage in repo.index.stages})
         sys.exit(code)

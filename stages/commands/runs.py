@@ -78,13 +78,16 @@ def make_runs(runs: list[tuple[str, int]], jobs: int, out: Path) -> None:
     """
     source = Path.cwd()
     failed: list[str] = []
+    # All of them at once: a run that begins in ten hours is one of the same code and params.
+    copies = {run: (COPIES / "{}-{}".format(*run)).resolve() for run in runs}
+    for run, copy in copies.items():
+        make_copy(source, copy, changes_of(*run), cache=source / ".dvc/cache")
 
     def work(run: tuple[str, int]) -> None:
         if failed:
             return
         name = "{}-{}".format(*run)
-        copy = (COPIES / name).resolve()
-        make_copy(source, copy, changes_of(*run), cache=source / ".dvc/cache")
+        copy = copies[run]
         recover(copy)
         command = [sys.executable, "-m", "stages.commands.repro", "--jobs", "1", "--only", "judge_claims"]
         if subprocess.run(command, cwd=copy, env=environment_of(copy)).returncode:

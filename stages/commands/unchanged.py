@@ -14,9 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dvc.repo import Repo
 from dvc.utils.serialize import dump_yaml
 
 from stages.commands.quick import dvc, make_copy, repro
+from stages.commands.recover import drop_gone
 from stages.modeling.packages import DOWNLOADS
 from stages.study.params import load_section, read_yaml
 from weightgraft.errors import UserError, run_main
@@ -53,6 +55,12 @@ def items(lock: Path) -> dict[str, dict[str, Any]]:
     return {name: stage for name, stage in stages.items() if name not in (CHECK, *SHOW)}
 
 
+def forget_gone(copy: Path) -> None:
+    """Take out of a kept copy's lock what its study lists no more: it was made with other code, at another time."""
+    with Repo(str(copy)) as repo:
+        drop_gone(copy / "dvc.lock", {stage.addressing for stage in repo.index.stages})
+
+
 def written(lock: Path) -> dict[str, dict[str, str]]:
     """Item -> what it wrote: path and hash."""
     return {name: {out["path"]: out["md5"] for out in stage["outs"]} for name, stage in items(lock).items()}
@@ -71,6 +79,13 @@ def code_of(lock: Path) -> dict[str, dict[str, Any]]:
 def differing(before: Mapping[str, Mapping], after: Mapping[str, Mapping]) -> list[str]:
     """The items that wrote something else, or that only one of the two has."""
     return sorted(item for item in before.keys() | after.keys() if before.get(item) != after.get(item))
+
+
+def unproved(lock: Path, before: Mapping[str, Mapping], after: Mapping[str, Mapping]) -> list[str]:
+    """Paths of code of which a lock names another hash than both commits have: that these two are alike says nothing of them."""
+    told = {(dep["path"], dep["md5"]) for stage in items(lock).values() for dep in stage["deps"]}
+    same = {path: dep["md5"] for path, dep in after.items() if before.get(path, {}).get("md5") == dep["md5"]}
+    return sorted({path for path, md5 in told if path in same and same[path] != md5})
 
 
 def record(lock: Path, code: Mapping[str, Mapping[str, Any]]) -> int:
@@ -101,11 +116,14 @@ def check_again(model: str, changes: Mapping[str, Any], lock: Path) -> None:
 
 def checkout(since: str, folder: Path) -> Path:
     """The repository as it was, in a work tree of its own, with what was downloaded here."""
-    if folder.exists():
-        subprocess.run(["git", "worktree", "remove", "--force", str(folder)], check=True)
+    # What `make clean` or a kill has left is neither a folder without an entry in git nor an entry without a folder afterwards.
+    shutil.rmtree(folder, ignore_errors=True)
+    subprocess.run(["git", "worktree", "prune"])
     done = subprocess.run(["git", "worktree", "add", "--detach", "--quiet", str(folder), since])
     if done.returncode:
-        raise UserError(f"--since {since}: git knows no such commit, as is told above")
+        raise UserError(
+            f"--since {since}: git knows no such commit, or cannot check it out, as is told above"
+        )
     downloads = Path(DOWNLOADS).resolve()
     downloads.mkdir(parents=True, exist_ok=True)
     (folder / DOWNLOADS).parent.mkdir(parents=True, exist_ok=True)
@@ -124,6 +142,7 @@ def main() -> None:
     there = checkout(args.since, (COPIES / "since").resolve())
     different: list[str] = []
     code: dict[str, dict[str, Any]] = {}
+    old: dict[str, dict[str, Any]] = {}
     sources = {"before": there} if args.before else {"before": there, "after": Path.cwd()}
     for name, changes in studies().items():
         made = {}
@@ -132,9 +151,11 @@ def main() -> None:
             # One cache for both: what was trained with the same code and settings is not trained again.
             make_copy(source, copy, changes, cache=(COPIES / "cache").resolve())
             repro(copy, *LAST, jobs=args.jobs)
+            forget_gone(copy)
             made[when] = written(copy / "dvc.lock")
         if not args.before:
             different += differing(made["before"], made["after"])
+            old |= code_of((COPIES / f"{name}-before").resolve() / "dvc.lock")
             code |= code_of(copy / "dvc.lock")
             print(f"unchanged: {name}: {len(made['after'])} items made at both commits", flush=True)
     if args.before:
@@ -144,6 +165,12 @@ def main() -> None:
             f"what {', '.join(different)} wrote is not what it was at {args.since}: "
             "make repro and make real, and commit what they make"
         )
+    for lock in (STUDY, *(REAL / f"{model}.lock" for model in load_section("real"))):
+        if paths := unproved(lock, old, code):
+            raise UserError(
+                f"{lock} names another {', '.join(paths)} than {args.since} and today, which have the same: "
+                "SINCE must be a commit whose code made the results"
+            )
     entries = record(STUDY, code)
     for model, changes in load_section("real").items():
         check_again(model, changes, REAL / f"{model}.lock")

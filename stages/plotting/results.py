@@ -47,6 +47,7 @@ def read_real(folder: Path, models: Iterable[str]) -> list[pd.DataFrame]:
         pd.read_csv(path)
         for model in models
         for path in sorted((folder / "summary").glob(f"{model}-*/*.csv"))
+        if path.parent.name.removeprefix(f"{model}-").isdigit()  # a seed: not a model whose name begins alike
     ]
 
 

@@ -49,10 +49,9 @@ def read_real_verdicts(folder: Path, models: Iterable[str]) -> list[pd.DataFrame
     """The verdicts that `make real` has left of these models, a table a model and seed; none where it has not been run."""
     found = []
     for model in models:
-        seeds = sorted(
-            int(path.stem.rpartition("-")[2]) for path in (folder / "verdicts").glob(f"{model}-*.csv")
-        )
-        pairs = [(model, seed) for seed in seeds]
+        ends = [path.stem.removeprefix(f"{model}-") for path in (folder / "verdicts").glob(f"{model}-*.csv")]
+        # A seed: what is none is the rest of a name that begins alike.
+        pairs = [(model, seed) for seed in sorted(int(end) for end in ends if end.isdigit())]
         found += [read_verdicts(folder / "verdicts", pairs, pairs)] if pairs else []
     return found
 

@@ -65,6 +65,8 @@ def test_really_pretrained_models_take_part_only_where_they_are_named():
     }
     named = chosen_models(SECTION, studies, [smollm], VALUES["models"])
     assert named == {"trajectory": [smollm], "texts": []}
+    no_source = {name: {"source": None, **model} for name, model in VALUES["models"].items()}
+    assert chosen_models(SECTION, studies, [], no_source) == models
 
 
 @pytest.mark.parametrize(
@@ -217,19 +219,6 @@ def test_a_really_pretrained_model_has_a_copy_of_its_own(tmp_path):
     copies = copies_of(models, VALUES["models"], tmp_path)
     tiny = tmp_path / "tiny"
     assert copies == {"tiny-gpt2": tiny, "tiny-gemma": tiny, "smollm2-135m": tmp_path / "smollm2-135m"}
-
-
-def test_a_run_of_some_models_leaves_the_results_of_the_others(tmp_path):
-    def of(model: str, value: float) -> pd.DataFrame:
-        return pd.DataFrame({"model": [model], "estimate": [value]})
-
-    beyond.write_csv(pd.concat([of("b", 1.0), of("c", 2.0)]), tmp_path / "t.csv")
-    table = beyond.with_others(of("b", 3.0), tmp_path / "t.csv", ["c", "b", "a"])
-    assert table.to_numpy().tolist() == [["c", 2.0], ["b", 3.0]]
-    assert beyond.with_others(of("b", 3.0), tmp_path / "none.csv", ["b"])["estimate"].tolist() == [3.0]
-    assert beyond.with_others(of("b", 3.0), tmp_path / "t.csv", ["b"])["model"].tolist() == [
-        "b"
-    ]  # c is no more
 
 
 def test_texts_shows_pathways_only_where_three_runs_know_the_facts():

@@ -1,5 +1,6 @@
 """Claims about how far weights moved: each matrix is in one group and one layer, and the norm is of all its changes there."""
 
+import json
 import sys
 
 import pandas as pd
@@ -54,7 +55,18 @@ def root(tmp_path):
     save_model(tiny_model("gpt2", seed=1, vocab_size=len(tokenizer)), tokenizer, folder / "fmra")
     save_model(tiny_lora(base, seed=2), tokenizer, folder / "lora")
     (tmp_path / "runs/finetune/tiny-gpt2-new-0/fmra").mkdir(parents=True)
+    lock(tmp_path, {"fmra": "b", "lora": "b"})
     return tmp_path
+
+
+def lock(root, trained: dict[str, str]) -> None:
+    """A lock that says from which base each recipe was trained; the one that is there is b."""
+    base = "runs/pretrain/tiny-gpt2"
+    stages: dict = {"pretrain@tiny-gpt2": {"outs": [{"path": base, "md5": "b"}]}}
+    for recipe, md5 in trained.items():
+        out = {"path": f"runs/finetune/tiny-gpt2-0/{recipe}", "md5": recipe}
+        stages[f"finetune@tiny-gpt2-0-{recipe}"] = {"deps": [{"path": base, "md5": md5}], "outs": [out]}
+    (root / "dvc.lock").write_text(json.dumps({"stages": stages}))
 
 
 def test_what_was_trained_is_read_an_adapter_merged(root):
@@ -75,7 +87,8 @@ def test_what_was_trained_is_read_an_adapter_merged(root):
 
 def test_of_a_model_that_was_not_trained_here_the_table_keeps_what_it_says(root, monkeypatch, capsys):
     out, elsewhere = root / "out", ["smollm2-135m", 0, "fmra", "O", 3, 0.5]
-    write_csv(pd.DataFrame([elsewhere], columns=changes.COLUMNS), out / "changes.csv")
+    half = ["tiny-gpt2", 0, "half_a", "O", 3, 0.25]
+    write_csv(pd.DataFrame([elsewhere, half], columns=changes.COLUMNS), out / "changes.csv")
     monkeypatch.chdir(root)
     (root / "params.yaml").write_text("study: {models: [tiny-gpt2]}\nreal: {smollm2-135m: {}}\n")
     monkeypatch.setattr(sys, "argv", ["changes", "--out", str(out)])
@@ -83,7 +96,14 @@ def test_of_a_model_that_was_not_trained_here_the_table_keeps_what_it_says(root,
     table = pd.read_csv(out / "changes.csv")
     assert table[table["model"] == "smollm2-135m"].to_numpy().tolist() == [elsewhere]
     assert {*table["model"]} == {"smollm2-135m", "tiny-gpt2"}
+    assert table[table["recipe"] == "half_a"].to_numpy().tolist() == [half]
+    assert {*table.loc[table["model"] == "tiny-gpt2", "recipe"]} == {"fmra", "half_a", "lora"}
     assert capsys.readouterr().out.endswith(": 2 finetunings of this machine\n")
+
+
+def test_a_finetuning_from_another_base_than_the_one_that_is_there_is_left_out(root):
+    lock(root, {"fmra": "b", "lora": "an earlier one"})
+    assert [recipe for _, recipe, _ in trained_in(root, "tiny-gpt2")] == ["fmra"]
 
 
 def test_nothing_trained_is_told(tmp_path):

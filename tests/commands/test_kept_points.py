@@ -56,6 +56,19 @@ def test_the_last_point_is_the_model_that_the_stage_makes_and_each_before_it_ano
     assert SHARES == [2, 4, 6, 8, 10] and not any(same(one, other) for one, other in pairwise(points))
 
 
+def test_an_update_in_several_steps_has_as_many_texts_as_one_in_a_single_step(tmp_path):
+    """As the stage's: all points are kept, and the last one is the stage's model."""
+    settings, at = (
+        SETTINGS | {"gradient_accumulation_steps": 2},
+        {done: tmp_path / f"{done}" for done in SHARES},
+    )
+    train_keeping(started(), TOKENIZER, TEXTS, settings, "cpu", 0, tmp_path / "kept", "x", at)
+    model = started()
+    train(model, TOKENIZER, TEXTS, settings, "cpu", 0, tmp_path / "stage", "x")
+    assert all(folder.is_dir() for folder in at.values())
+    assert same(load_model(at[SHARES[-1]])[0].state_dict(), model.state_dict())
+
+
 def test_points_lie_on_the_way_in_the_order_of_their_updates(points):
     """The learning rate falls to 0: each point is nearer to the end than the one before."""
     end = points[-1]["transformer.wte.weight"]

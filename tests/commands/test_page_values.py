@@ -43,6 +43,20 @@ def test_a_page_says_what_the_results_say(page, results):
     assert filled(page.name, text, values(), results) == text
 
 
+def test_what_the_study_lists_no_more_is_not_counted_and_what_it_has_not_is_not_yet_measured(
+    tmp_path, results
+):
+    copied(tmp_path)
+    shutil.copytree(tmp_path / "results/summary/tiny-gpt2-0", tmp_path / "results/summary/tiny-gpt2-7")
+    rows = pd.read_csv(tmp_path / "results/summary/tiny-gpt2-7/fmra.csv").assign(estimate=-9.0)
+    rows.to_csv(tmp_path / "results/summary/tiny-gpt2-7/fmra.csv", index=False)
+    assert values()["r_both"](read_results(tmp_path)) == values()["r_both"](results)
+    for table in (tmp_path / "results/summary").glob("*/hybrid.csv"):
+        table.unlink()
+    here = read_results(tmp_path)
+    assert values()["r_task_attention"](here) == values()["real_r_task_attention"](here) == "not yet measured"
+
+
 def test_every_value_is_on_some_page_but_those_of_models_that_have_not_been_run():
     text = "".join(page.read_text(encoding="utf-8") for page in pages_of(ROOT))
     unused = {name for name in values() if f"<!-- {name} -->" not in text}

@@ -1,14 +1,20 @@
 """Claims about make real and make demo: what a copy found is published whole, a bad study of theirs is told before any work."""
 
+import shutil
+import sys
+
 import pandas as pd
 import pytest
 from closure import ROOT
 
 from stages.check_params import check
+from stages.commands import real
 from stages.commands.demo import MODEL, SHOWN, changes_of, scheme_table
 from stages.commands.quick import own_changes
 from stages.commands.real import publish
 from stages.facts.own import read_own
+from stages.plotting.results import read_real
+from stages.reporting.sources import read_real_verdicts
 from stages.study.params import read_yaml, with_changes
 from weightgraft.errors import UserError
 
@@ -29,7 +35,8 @@ def made_up_copy(folder, model: str, text: str) -> None:
 
 def test_a_new_run_takes_the_place_of_the_models_old_one_and_of_no_other(tmp_path):
     out = tmp_path / "out"
-    for model in ("smollm2-135m", "gemma-3-270m"):
+    others = ("gemma-3-270m", "smollm2-135m-instruct")
+    for model in ("smollm2-135m", *others):
         made_up_copy(tmp_path / model, model, "old")
         publish(tmp_path / model, model, out)
     (out / "summary/smollm2-135m-0/gone.csv").write_text("of an earlier study")
@@ -38,7 +45,7 @@ def test_a_new_run_takes_the_place_of_the_models_old_one_and_of_no_other(tmp_pat
     found = {str(path.relative_to(out)): path.read_text() for path in out.rglob("*") if path.is_file()}
     assert found == {
         f"{name.format(model)}": "new" if model == "smollm2-135m" else "old"
-        for model in ("smollm2-135m", "gemma-3-270m")
+        for model in ("smollm2-135m", *others)
         for name in ("summary/{}-0/fmra.csv", "verdicts/{}-0.csv", "metrics/graft/{}-0.json", "{}.lock")
     }
 
@@ -58,6 +65,49 @@ def test_a_study_of_make_real_that_cannot_be_is_told_with_its_name_before_any_wo
     with pytest.raises(UserError) as told:
         check(values, ROOT / "data")
     assert str(told.value).startswith("real.smollm2-135m") and named in str(told.value)
+
+
+def test_a_model_that_is_none_is_told_before_any_work_also_as_the_second_one(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["real", "--models", "smollm2-135m", "gema-3-270m"])
+    monkeypatch.setattr(real, "make_copy", lambda *args, **kwargs: pytest.fail("work has begun"))
+    with pytest.raises(UserError, match="'gema-3-270m' is not in params"):
+        real.main()
+
+
+@pytest.mark.parametrize("recipes", [["fmfa"], ["fmra"]])
+def test_the_map_is_of_the_studys_own_seed_and_there_only_where_its_recipe_is(recipes, tmp_path, monkeypatch):
+    model, drawn = "smollm2-135m", []
+    copy = tmp_path / f".real/{model}"
+    made_up_copy(copy, model, "new")
+    (copy / "runs/facts/prompts").mkdir(parents=True)
+    (copy / "runs/facts/prompts/fmra.jsonl").write_text('{"prompt": "headline"}\n')
+    (copy / "params.yaml").write_text(f"study: {{seeds: [2], recipes: {recipes}}}\n")
+    (tmp_path / "params.yaml").write_text(f"real: {{{model}: {{}}}}\n")
+    (tmp_path / "out").mkdir()
+    (tmp_path / f"out/{model}_map.png").write_text("of an earlier study")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["real", "--out", "out"])
+    monkeypatch.setattr(real, "make_copy", lambda *args, **kwargs: None)
+    monkeypatch.setattr(real, "repro", lambda *args, **kwargs: None)
+    monkeypatch.setattr(real, "draw_map", lambda base, donor, row, out: drawn.append(donor))
+    real.main()
+    assert drawn == [copy / f"runs/finetune/{model}-2/fmra"] * (recipes == ["fmra"])
+    assert not (tmp_path / f"out/{model}_map.png").exists()
+
+
+def test_tables_of_a_model_whose_name_begins_alike_are_not_taken_for_its_own(tmp_path):
+    for name in ("smollm2-135m", "smollm2-135m-instruct"):
+        table = pd.DataFrame({"model": [name]})
+        (tmp_path / f"summary/{name}-0").mkdir(parents=True)
+        table.to_csv(tmp_path / f"summary/{name}-0/fmra.csv", index=False)
+    models = ["smollm2-135m", "smollm2-135m-instruct"]
+    assert [table["model"].item() for table in read_real(tmp_path, models)] == models
+    committed = ROOT / "results/real/verdicts/smollm2-135m-0.csv"
+    (tmp_path / "verdicts").mkdir()
+    for name in models:
+        shutil.copy(committed, tmp_path / f"verdicts/{name}-0.csv")
+    assert len(read_real_verdicts(tmp_path, models)) == 2
 
 
 def test_changes_by_dotted_key_leave_what_they_are_made_from_as_it_was():

@@ -60,7 +60,7 @@ def test_a_run_that_fails_ends_it_and_leaves_what_had_ended(tmp_path, monkeypatc
         (copy / f"results/verdicts/{copy.name}.csv").write_text(copy.name)
 
     def ran(command, cwd, env):
-        assert command[-2:] == ["--only", "judge_claims"]
+        assert command[-2:] == ["--only", "judge_claims"] and len(made) == 3
         return SimpleNamespace(returncode=int(cwd.name == "b-1"))
 
     monkeypatch.chdir(tmp_path)
@@ -69,7 +69,8 @@ def test_a_run_that_fails_ends_it_and_leaves_what_had_ended(tmp_path, monkeypatc
     monkeypatch.setattr(subprocess, "run", ran)
     with pytest.raises(UserError, match="the run b-1 failed; what had finished is kept"):
         make_runs([("a", 1), ("b", 1), ("a", 2)], 1, tmp_path / "out")
-    assert made == ["a-1", "b-1"] and [path.name for path in Path("out").iterdir()] == ["a-1.csv"]
+    # All copies are there before the first run begins: what is edited meanwhile is in none of them.
+    assert made == ["a-1", "b-1", "a-2"] and [path.name for path in Path("out").iterdir()] == ["a-1.csv"]
 
 
 def test_the_runs_of_a_folder_are_read_together(tmp_path):

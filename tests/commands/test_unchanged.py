@@ -2,6 +2,7 @@
 of nothing else."""
 
 import shutil
+import subprocess
 
 import pytest
 from closure import ROOT
@@ -58,6 +59,31 @@ def test_a_commit_that_is_none_is_told_in_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="--since no-such-commit: git knows no such commit"):
         unchanged.checkout("no-such-commit", tmp_path / "since")
+
+
+def test_a_work_tree_is_made_again_whatever_is_left_of_the_last_one(tmp_path, monkeypatch):
+    (tmp_path / "repository").mkdir()
+    monkeypatch.chdir(tmp_path / "repository")
+    for command in (["init", "--quiet"], ["commit", "--quiet", "--allow-empty", "-m", "first"]):
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *command], check=True)
+    folder = tmp_path / "repository/.unchanged/since"
+    unchanged.checkout("HEAD", folder)
+    shutil.rmtree(folder.parent)  # make clean
+    unchanged.checkout("HEAD", folder)
+    shutil.rmtree(".git/worktrees/since")
+    unchanged.checkout("HEAD", folder)
+    assert (folder / ".git").is_file()
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_two_commits_with_the_same_code_say_nothing_of_results_that_other_code_made(lock, tmp_path):
+    code, copy = unchanged.code_of(ROOT / lock), tmp_path / "dvc.lock"
+    assert unchanged.unproved(ROOT / lock, code, code) == []
+    engine = code["weightgraft/engine"]["md5"]
+    copy.write_text((ROOT / lock).read_text().replace(engine, "0" * 32 + ".dir"))
+    assert unchanged.unproved(copy, code, code) == ["weightgraft/engine"]
+    other = code | {"weightgraft/engine": {"md5": "1" * 32 + ".dir"}}
+    assert unchanged.unproved(copy, other, code) == []  # both were run, and what they write can be compared
 
 
 def test_an_item_that_wrote_other_bytes_or_is_there_once_is_named():
