@@ -205,9 +205,9 @@ def new_form(found: Found) -> str:
         here, there = (ranged(found.values(scheme, prompts=["qa"], models=models)) for models in (new, known))
         parts.append(f"{scheme} recovers {here} (instead of {there})")
     return (
-        "**A form of question that the base has never read.** Where the base has never read a question like qa, "
-        f"{listed(parts)} of the log-probability. These bases were also trained for more epochs, so the difference need "
-        "not come from the form alone."
+        f"**A form of question that the base has never read.** In {listed(new)}, whose bases have never read a question like qa, "
+        f"{listed(parts)} of the log-probability. The numbers in brackets are those of {listed(known)}, whose bases were "
+        "trained for fewer epochs, so the difference need not come from the form alone."
     )
 
 
