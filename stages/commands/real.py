@@ -10,8 +10,11 @@ import re
 import shutil
 from pathlib import Path
 
+from stages.analysis.provenance import read_lock
 from stages.commands.demo import draw_map
 from stages.commands.quick import make_copy, repro, show_again
+from stages.commands.recover import drop_gone
+from stages.commands.unchanged import SHOW
 from stages.frame.rows import read_jsonl
 from stages.study.params import load_section
 from weightgraft.errors import UserError, run_main
@@ -22,7 +25,8 @@ MAPPED = "headline"  # the first fact's prompt of which a map is drawn
 
 
 def publish(copy: Path, model: str, out: Path) -> None:
-    """Put a copy's results in the place of what stood in `out` about this model, with the lock that says what made them."""
+    """Put a copy's results in the place of what stood in `out` about this model, with the lock that says what made them, and
+    nothing of the copy's own figures and report, which are not published."""
     for kind in SHOWN:
         for old in sorted((out / kind).rglob(f"{model}*")):
             if not re.fullmatch(rf"{re.escape(model)}(-\d+(-[\w-]+)?)?", old.stem):
@@ -32,6 +36,7 @@ def publish(copy: Path, model: str, out: Path) -> None:
     for name, file in (("dvc.lock", f"{model}.lock"), ("results/run_time.csv", f"{model}_run_time.csv")):
         if (copy / name).stat().st_size:  # the times are written by a run that trained everything
             shutil.copyfile(copy / name, out / file)
+    drop_gone(out / f"{model}.lock", {*read_lock(copy / "dvc.lock")} - {*SHOW})
 
 
 def main() -> None:

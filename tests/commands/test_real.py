@@ -29,7 +29,8 @@ def made_up_copy(folder, model: str, text: str) -> None:
         path = folder / "results" / kind / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    (folder / "dvc.lock").write_text(text)
+    lock = f"schema: '2.0'\nstages:\n  graft:\n    cmd: {text}\n"
+    (folder / "dvc.lock").write_text(f"{lock}  write_report:\n    cmd: {text}\n")
     (folder / "results/run_time.csv").touch()
 
 
@@ -43,11 +44,19 @@ def test_a_new_run_takes_the_place_of_the_models_old_one_and_of_no_other(tmp_pat
     made_up_copy(tmp_path / "smollm2-135m", "smollm2-135m", "new")
     publish(tmp_path / "smollm2-135m", "smollm2-135m", out)
     found = {str(path.relative_to(out)): path.read_text() for path in out.rglob("*") if path.is_file()}
-    assert found == {
-        f"{name.format(model)}": "new" if model == "smollm2-135m" else "old"
-        for model in ("smollm2-135m", *others)
-        for name in ("summary/{}-0/fmra.csv", "verdicts/{}-0.csv", "metrics/graft/{}-0.json", "{}.lock")
-    }
+    assert (
+        found
+        == {
+            f"{name.format(model)}": text.format("new" if model == "smollm2-135m" else "old")
+            for model in ("smollm2-135m", *others)
+            for name, text in {
+                **dict.fromkeys(
+                    ("summary/{}-0/fmra.csv", "verdicts/{}-0.csv", "metrics/graft/{}-0.json"), "{}"
+                ),
+                "{}.lock": "schema: '2.0'\nstages:\n  graft:\n    cmd: {}\n",  # and no report, which is the copy's own
+            }.items()
+        }
+    )
 
 
 @pytest.mark.parametrize(
