@@ -47,7 +47,7 @@ own: check  ## FACTS=folder of your own facts, in MODEL=tiny-gpt2, in .own/ (exa
 families: check  ## from tiny-gpt2 to tiny-llama in small steps: five more models, in .families/
 	python -m stages.commands.families
 
-beyond: check  ## more trainings: tables frozen, points on the way, texts a fact, articles; in .beyond/; REAL=smollm2-135m
+beyond: check  ## more trainings: tables frozen, points on the way, forms, articles; REAL=smollm2-135m
 	python -m stages.commands.changes
 	python -m stages.commands.beyond --jobs $(JOBS) --models $(REAL)
 
