@@ -245,7 +245,7 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="*", choices=STUDIES, help="just these; default: all four")
     parser.add_argument(
-        *("--models",), nargs="*", default=[], help="of their models; default: those trained from nothing"
+        "--models", nargs="*", default=[], help="default: those that are trained from nothing"
     )
     parser.add_argument("--jobs", type=int, default=2, help="processes side by side, of one thread each")
     parser.add_argument("--copies", type=Path, default=Path(".beyond"), help="the folder of the copies")

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from stages.commands.article_runs import ARTICLES, article_trainings, base_of, described, pretrained
 from stages.commands.forms import nested_forms, texts_of, untested_forms
@@ -99,7 +98,7 @@ def forget_others(study: str, start: str, trainings: Sequence[Training]) -> None
 
 
 def training_digest() -> str:
-    """A hash of the code that trains here: with it the base of a really pretrained model does not change."""
+    """A hash of the code that trains here. A base that is trained tells of it by its weights, a really pretrained one does not."""
     root = Path(__file__).parent.parent
     files = [
         *sorted((root / "modeling").glob("*.py")),
@@ -121,8 +120,7 @@ def main() -> None:
     item = read_settings(SETTINGS / f"finetune/{args.model}-{wanted['recipe']}.json")
     grafted = read_settings(SETTINGS / f"graft/{args.model}-{load_section('beyond.frozen_tables.seed')}.json")
     own, base = item["model"], Path(f"runs/pretrain/{args.model}")
-    if own["threads"] is not None:
-        torch.set_num_threads(own["threads"])  # a part of the fingerprint
+    set_up(args.seed, own["threads"])  # the threads are a part of the fingerprint
     name = f"{args.study}/{args.model}-{args.seed}"
     reading, kept = None, Path(".ckpt") / RUNS / f"{name}-base"  # X6 alone has bases of its own
     if args.study == ARTICLES:

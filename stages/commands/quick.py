@@ -58,9 +58,9 @@ def copy_repository(source: Path, copy: Path) -> None:
     if source.resolve().is_relative_to(copy.resolve()):
         raise UserError(f"{copy}: the copy would take the place of the repository; give another folder")
     # Of a copy that was begun and killed there is at least nothing that the repository has not.
-    known = KEPT | {Path(name).parts[0] for name in listed}
-    others = {old.name for old in copy.iterdir()} - known if copy.is_dir() else set()
-    if others and not {"dvc.yaml", ".dvc"} & {old.name for old in copy.iterdir()}:
+    there = {old.name for old in copy.iterdir()} if copy.is_dir() else set()
+    others = there - KEPT - {Path(name).parts[0] for name in listed}
+    if others and not there & {"dvc.yaml", ".dvc"}:
         raise UserError(
             f"{copy}: holds {min(others)}, which no run here has made, and would be emptied; give a new folder"
         )

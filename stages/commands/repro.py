@@ -79,9 +79,8 @@ class Queue:
     failed: bool = False
 
     def __post_init__(self) -> None:
-        self.waiting = Counter(
-            itertools.chain.from_iterable(self.waits.values())
-        )  # how many wait for an item
+        # How many wait for an item.
+        self.waiting = Counter(itertools.chain.from_iterable(self.waits.values()))
 
     def take(self, jobs: int) -> list[str]:
         """Some items that can start now, all of one stage: those for which most others wait, and not all that another job could
