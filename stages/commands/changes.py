@@ -131,13 +131,11 @@ def main() -> None:
     roots = {model: Path(".real") / model for model in load_section("real")}
     roots |= dict.fromkeys(load_section("study.models"), Path())
     here = weight_changes(roots)
-    table = with_others(here, args.out / "changes.csv", [*roots], by=("model", "seed", "recipe"))
-    write_csv(table, args.out / "changes.csv")
-    with matplotlib.rc_context(RC):
-        save_figure(changes_figure(table), args.out / "changes")
-    print(
-        f"changes: {args.out}/changes.csv: {here.groupby(['model', 'seed', 'recipe']).ngroups} finetunings of this machine"
-    )
+    path = args.out / "changes.csv"
+    write_csv(with_others(here, path, [*roots], by=("model", "seed", "recipe")), path)
+    with matplotlib.rc_context(RC):  # of the file: the figure is the same wherever its rows were made
+        save_figure(changes_figure(pd.read_csv(path)), args.out / "changes")
+    print(f"changes: {path}: {here.groupby(['model', 'seed', 'recipe']).ngroups} finetunings of this machine")
 
 
 if __name__ == "__main__":
