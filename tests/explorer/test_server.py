@@ -201,10 +201,12 @@ def port(models) -> Iterator[int]:
 def raw(port: int, text: bytes, hang_up: bool = True) -> bytes:
     """What comes back for some bytes; b"" where the connection is cut."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as line:
-        line.sendall(text)
-        if hang_up:
-            line.shutdown(socket.SHUT_WR)
         parts = []
+        # The server may have answered and hung up before everything is sent, or before this end hangs up.
+        with suppress(OSError):
+            line.sendall(text)
+            if hang_up:
+                line.shutdown(socket.SHUT_WR)
         with suppress(ConnectionResetError):
             while part := line.recv(65536):
                 parts.append(part)
