@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from stages.analysis.provenance import read_lock
 from stages.analysis.tables import write_csv
-from stages.commands.beyond import with_others
+from stages.commands.beyond_results import with_others
 from stages.modeling.models import load_model
 from stages.plotting.changes import changes_figure
 from stages.plotting.style import save_figure

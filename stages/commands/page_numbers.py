@@ -129,11 +129,11 @@ def name_unseen(results: Results, real: bool = False) -> str:
     return spread(of_setup(results, "knock_out", "knock_out", "FE | cut all", real, LOGITS))
 
 
-def run_time(results: Results, of: str) -> str:
-    """Minutes of the last whole `make repro`: of all cores together (cpu), or on the clock (wall)."""
-    table = pd.read_csv(results.root / "results/run_time.csv")
-    used = table.loc[table["kind"] != "idle cores", "cpu_seconds"].sum()
-    seconds = used if of == "cpu" else table["wall_seconds"].iloc[0]
+def run_time(results: Results, of: str, table: str = "run_time.csv") -> str:
+    """Minutes of the last whole run of a command: of all cores together (cpu), or on the clock (wall). table: the command's."""
+    told = pd.read_csv(results.root / "results" / table)
+    used = told.loc[told.iloc[:, 0] != "idle cores", "cpu_seconds"].sum()
+    seconds = used if of == "cpu" else told["wall_seconds"].iloc[0]
     return str(int(seconds / 60 + 0.5))
 
 

@@ -260,6 +260,8 @@ def values() -> dict[str, Callable[[Results], str]]:
         "families": lambda results: ", ".join(FAMILIES),
         "cpu_minutes": lambda results: run_time(results, "cpu"),
         "wall_minutes": lambda results: run_time(results, "wall"),
+        "beyond_cpu_minutes": lambda results: run_time(results, "cpu", "beyond/run_time.csv"),
+        "beyond_wall_minutes": lambda results: run_time(results, "wall", "beyond/run_time.csv"),
         "facts": lambda results: str(results.params["generate_facts"]["facts"]),
         "r_rest_sft_unembed": lambda results: spread(
             estimates(known(results), REST_SFT, prompts=["headline"], experiment="unembedding")

@@ -11,7 +11,7 @@ from test_article_runs import VALUES, world_in
 
 from stages.analysis.over_runs import COLUMNS, PATHWAYS, judge_over_runs, mean_over_runs
 from stages.check_params import check
-from stages.commands import article_runs, beyond, beyond_run
+from stages.commands import article_runs, beyond, beyond_results, beyond_run
 from stages.frame.rows import read_jsonl
 from stages.modeling.models import build_model, save_model
 from stages.modeling.tokens import train_tokenizer
@@ -74,7 +74,7 @@ def test_a_run_grafts_both_models_onto_its_own_base_and_goes_on_where_it_was_kil
     assert len(bases) == 3 and not any((copy / ".ckpt").rglob("*.safetensors"))
 
     runs = [("articles", "tiny-gpt2", 1)]
-    table = beyond.points_table({"tiny-gpt2": copy}, "articles", runs, resamples=100, seed=0)
+    table = beyond_results.points_table({"tiny-gpt2": copy}, "articles", runs, resamples=100, seed=0)
     assert {*table["point"]} == {"articles", "short"} and {*table["prompt"]} == {"headline", "qa"}
     for metric in ("top5_accuracy", "top50_accuracy"):
         assert {"PRE", "SFT", *PATHWAYS} <= {*table[table["metric"] == metric]["scheme"]}

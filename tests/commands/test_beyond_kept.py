@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 from closure import ROOT
 
+from stages.analysis.tables import write_csv
 from stages.commands import beyond, beyond_run
+from stages.commands.beyond_results import with_others
 from stages.study.params import read_yaml, with_changes
 from weightgraft.errors import UserError
 
@@ -17,13 +19,13 @@ def test_a_run_of_some_models_leaves_the_results_of_the_others(tmp_path):
         return pd.DataFrame({"model": [model], "estimate": [value]})
 
     path = tmp_path / "t.csv"
-    beyond.write_csv(pd.concat([of("b", 1.0), of("c", 2.0)]), path)
-    table = beyond.with_others(of("b", 3.0), path, ["c", "b", "a"])
+    write_csv(pd.concat([of("b", 1.0), of("c", 2.0)]), path)
+    table = with_others(of("b", 3.0), path, ["c", "b", "a"])
     assert table.to_numpy().tolist() == [["c", 2.0], ["b", 3.0]]
-    alone = beyond.with_others(of("b", 3.0), tmp_path / "none.csv", ["b"])
+    alone = with_others(of("b", 3.0), tmp_path / "none.csv", ["b"])
     assert alone["estimate"].tolist() == [3.0]
     # params.yaml names c no more
-    assert beyond.with_others(of("b", 3.0), path, ["b"])["model"].tolist() == ["b"]
+    assert with_others(of("b", 3.0), path, ["b"])["model"].tolist() == ["b"]
 
 
 def test_tables_of_trainings_that_are_asked_for_no_more_are_forgotten(tmp_path, monkeypatch):

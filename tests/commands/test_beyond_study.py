@@ -11,10 +11,12 @@ import pandas as pd
 import pytest
 from closure import ROOT
 
-from stages.analysis.over_runs import COLUMNS, SCHEMES, mean_over_runs
+from stages.analysis.claims import read_claims
+from stages.analysis.over_runs import COLUMNS, SCHEMES, judge_over_runs, mean_over_runs
 from stages.check_params import check
 from stages.commands import beyond, beyond_run
-from stages.commands.beyond import changes_of, chosen_models, copies_of, frozen_table, runs_of
+from stages.commands.beyond import changes_of, chosen_models, copies_of
+from stages.commands.beyond_results import OVER_RUNS, frozen_table, judge, runs_of
 from stages.facts.world import Fact
 from stages.frame.rows import write_jsonl
 from stages.generate_facts import cast_texts
@@ -204,12 +206,12 @@ def test_tables_are_drawn_again_as_they_are_and_nothing_is_run(tmp_path, monkeyp
     assert all(path.stat().st_size > 10_000 for path in drawn)
 
 
-@pytest.mark.parametrize("study", beyond.OVER_RUNS)
+@pytest.mark.parametrize("study", OVER_RUNS)
 def test_the_verdicts_in_git_are_those_of_the_table_in_git(tmp_path, monkeypatch, study):
     """Whichever models' runs were made last."""
     monkeypatch.chdir(ROOT)
     shutil.copy(ROOT / f"results/beyond/{study}.csv", tmp_path)
-    beyond.judge(tmp_path)
+    judge(tmp_path)
     committed = ROOT / f"results/beyond/{study}_verdicts.csv"
     assert (tmp_path / committed.name).read_bytes() == committed.read_bytes()
 
@@ -266,10 +268,10 @@ def test_a_line_is_the_mean_over_runs_in_the_order_of_the_points_and_a_page_says
 
     assert beyond_figures(tmp_path, lambda path: {"uri": path.name}) == []
     table.to_csv(tmp_path / "trajectory.csv", index=False)
-    claims = beyond.read_claims(ROOT / "data/claims.yaml").over_runs
+    claims = read_claims(ROOT / "data/claims.yaml").over_runs
     both = pd.concat([table.assign(metric=name) for name in ("recovered_logit_difference", "recovered_top5")])
     both = pd.concat([table, both[both["scheme"] != "SFT"]])
-    verdicts = beyond.judge_over_runs(claims, "trajectory", both.assign(low=0.6))
+    verdicts = judge_over_runs(claims, "trajectory", both.assign(low=0.6))
     verdicts.to_csv(tmp_path / "trajectory_verdicts.csv", index=False)
     (shown,) = beyond_figures(tmp_path, lambda path: {"uri": path.name})
     assert shown["uri"] == "trajectory.png" and shown["sentences"][0].startswith("L1, at the first point")
