@@ -8,9 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from stages.analysis.over_runs import PATHWAYS
+from stages.analysis.replication import LEAST_RUNS
 from stages.plotting.layout import AXIS_LABELS, grid, head_columns, legend, reference_entry
 from stages.plotting.needs import QUESTIONS
-from stages.plotting.runs import KNOWS, METRIC, REACH, facts_asked, look_of, over_runs
+from stages.plotting.results import KNOWN
+from stages.plotting.runs import KNOWS, METRIC, REACH, facts_asked, known_runs, look_of, over_runs
 
 TWIN = "short"
 SHIFT = 0.18  # of the two models of a row: articles above, the twin below
@@ -24,7 +26,8 @@ def look(scheme: str, point: str, colours: Mapping[str, str]) -> dict[str, Any]:
 
 
 def articles_figure(table: pd.DataFrame, colours: Mapping[str, str]) -> Figure:
-    """A row a prompt, a column a model; a line a pathway: mean over runs with its interval, and each run as a dot.
+    """A row a prompt, a column a model; a line a pathway: mean over runs with its interval, and each run as a dot. Pathways are
+    drawn where enough runs know the facts.
 
     table: rows of over_runs.COLUMNS, points `articles` and `short`.
     """
@@ -35,9 +38,10 @@ def articles_figure(table: pd.DataFrame, colours: Mapping[str, str]) -> Figure:
     for line, prompt in zip(panels, prompts, strict=True):
         for axes, model in zip(line, models, strict=True):
             of_model = table[(table["model"] == model) & (table["prompt"] == prompt)]
+            knowing = known_runs(of_model)
             for place, scheme in enumerate(names):
-                metric = "top5_accuracy" if scheme == "SFT" else METRIC
-                rows = of_model[(of_model["scheme"] == scheme) & (of_model["metric"] == metric)]
+                asked, metric = (of_model, "top5_accuracy") if scheme == "SFT" else (knowing, METRIC)
+                rows = asked[(asked["scheme"] == scheme) & (asked["metric"] == metric)]
                 for row in over_runs(rows).itertuples():
                     style = look(scheme, row.point, colours)
                     at = place + (SHIFT if row.point == TWIN else -SHIFT)
@@ -77,6 +81,12 @@ def articles_figure(table: pd.DataFrame, colours: Mapping[str, str]) -> Figure:
         ),
         Line2D([], [], **SFT_LOOK, label=KNOWS),
         Line2D([], [], color="black", marker="_", linestyle="none", label=interval),
+        Line2D(
+            [],
+            [],
+            linestyle="none",
+            label=f"pathways: where at least {LEAST_RUNS} runs know\nthe facts (SFT's at least {KNOWN}), over these",
+        ),
     ]
     legend(figure, len(models), [*entries, *reference_entry(METRIC)])
     return figure

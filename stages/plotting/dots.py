@@ -150,7 +150,7 @@ def patching_figure(material: Material, setups: Sequence[str], metric: str) -> F
                 marker = {"marker": LINE_MARKERS[position], "markersize": 3.2 if len(layers) <= FEW else 1.8}
                 shift = (order - 1) * 0.16
                 beside = (len(layers) + 0.6 * wide, len(layers) + 2.1 * wide)
-                spots = np.array([*layers, *beside]) + shift * wide
+                spots = np.array([*layers, *(spot + shift * (wide - 1) for spot in beside)]) + shift
                 drawn = panel.mask(panel.apply(undefined, axis=1))
                 axes.plot(
                     spots[: len(layers)], drawn["estimate"].iloc[: len(layers)], linewidth=1, **look, **marker

@@ -9,6 +9,7 @@ import pytest
 from closure import ROOT
 from test_article_runs import VALUES, world_in
 
+from stages.analysis.claims import read_claims
 from stages.analysis.over_runs import COLUMNS, PATHWAYS, judge_over_runs, mean_over_runs
 from stages.check_params import check
 from stages.commands import article_runs, beyond, beyond_results, beyond_run
@@ -86,10 +87,10 @@ def test_a_run_grafts_both_models_onto_its_own_base_and_goes_on_where_it_was_kil
     recovered = table[(table["metric"] == "recovered_logprob") & (table["scheme"] == "FE")]
     assert recovered.groupby("prompt")["estimate"].nunique().eq(2).all()
 
-    trainings = beyond.trainings_table({"tiny-gpt2": copy}, "articles", runs)
+    trainings = beyond_results.trainings_table({"tiny-gpt2": copy}, "articles", runs)
     assert trainings["training"].tolist() == ["articles", "short"] and trainings["updates"].nunique() == 1
     assert trainings["base_recall"].nunique() == 1
-    assert beyond.trainings_table({"tiny-gpt2": copy}, "texts", [("texts", "tiny-gpt2", 1)]) is None
+    assert beyond_results.trainings_table({"tiny-gpt2": copy}, "texts", [("texts", "tiny-gpt2", 1)]) is None
 
 
 @pytest.fixture
@@ -145,8 +146,17 @@ def test_the_figure_shows_each_pathway_after_articles_filled_and_after_short_tex
     assert dots == [3] * 2 * (1 + len(PATHWAYS))
 
 
+def test_pathways_are_drawn_only_where_enough_runs_know_the_facts(table):
+    """In one of three runs the twin does not know them: of the twin SFT alone is shown."""
+    ignorant = (table["seed"] == 2) & (table["point"] == "short") & (table["scheme"] == "SFT")
+    figure = articles_figure(table.assign(estimate=table["estimate"].mask(ignorant, 0.1)), COLOURS)
+    for axes in figure.axes:
+        markers = [line.get_marker() for line in axes.lines if line.get_markerfacecolor() == "white"]
+        assert [marker for marker in markers if marker in ("D", "o", "s", "^", "v")] == ["D"]
+
+
 def test_the_page_says_what_was_known_what_came_back_and_how_alike_the_trainings_were(table, tmp_path: Path):
-    claims = beyond.read_claims(ROOT / "data/claims.yaml").over_runs
+    claims = read_claims(ROOT / "data/claims.yaml").over_runs
     verdicts = judge_over_runs(claims, "articles", table)
     whole = verdicts[verdicts["prompt"] == "all"]
     assert {*whole["claim"]} == {"A1", "A2"} and {*whole["verdict"]} == {"holds"}
