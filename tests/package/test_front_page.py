@@ -106,13 +106,11 @@ SAID = [
     ("K19", ["smollm2-135m", "gemma-3-270m"], "fails"),
     ("C14", KNOWN, "undecided"),  # cannot be judged
     ("K39", ["tiny-gpt2", "tiny-pythia", "tiny-llama", "tiny-gemma"], "holds"),  # by layers only
-    ("A1", ["tiny-gemma"], "holds"),
-    ("A1", ["tiny-gpt2"], "undecided"),
+    ("A1", ["tiny-gpt2", "tiny-gemma"], "undecided"),
     ("A2", ["tiny-gpt2", "tiny-gemma"], "undecided"),
     ("T1", ["tiny-gpt2", "tiny-gemma"], "undecided"),
-    ("L1", ["tiny-pythia"], "holds"),
-    ("L1", ["tiny-llama", "smollm2-135m"], "fails"),  # by the logit difference the name recovers more
-    ("L1", ["tiny-gpt2", "tiny-gemma"], "undecided"),
+    ("L1", ["smollm2-135m"], "fails"),  # by the logit difference the name recovers more
+    ("L1", ["tiny-gpt2", "tiny-pythia", "tiny-llama", "tiny-gemma"], "undecided"),
 ]
 
 
