@@ -6,12 +6,12 @@ import socket
 import sys
 
 _, address, _, *arguments = sys.argv  # SOCKET -m MODULE ARGUMENTS
+told = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
 with socket.socket(socket.AF_UNIX) as server:
     server.connect(address)
-    socket.send_fds(server, [b"."], [0, 1, 2])
-    told = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
-    server.sendall(json.dumps(told).encode() + b"\n")
-    try:
+    try:  # the process may be gone before everything is sent
+        socket.send_fds(server, [b"."], [0, 1, 2])
+        server.sendall(json.dumps(told).encode() + b"\n")
         status = server.recv(1)
     except ConnectionError:
         status = b""

@@ -78,7 +78,7 @@ def in_processes(number: int, target: Callable[[], object]) -> list[int]:
     for process in started:
         process.start()
     for process in reversed(started):  # the first is the last to end
-        process.join(timeout=60)
+        process.join(timeout=600)
         if process.exitcode != 0:  # as the launcher does: one is lost, all are stopped
             for other in started:
                 other.kill()

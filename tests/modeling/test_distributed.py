@@ -245,7 +245,7 @@ def test_a_run_killed_at_any_moment_ends_in_the_same_bits(tmp_path):
     while not (tmp_path / "killed.json").exists():
         process = start("killed")
         wait_for((tmp_path / "killed.ckpt").exists, process)
-        process.join(draws.uniform(0.1, 0.6) * duration if kills < 4 else None)
+        process.join(draws.uniform(0.1, 0.3) * duration if kills < 4 else None)
         if process.is_alive():
             process.kill()
             process.join()

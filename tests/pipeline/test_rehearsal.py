@@ -125,7 +125,7 @@ def test_what_a_run_takes_is_seen_stage_by_stage_and_too_much_ends_it(tmp_path):
     assert code == 0 and disk >= on_disk(log.parent) > 0
     assert [watched.stage for watched in stages] == ["start", "small", "large@a"]
     assert all(
-        1.0 < watched.seconds < 20 for watched in stages[1:]
+        0.5 < watched.seconds < 60 for watched in stages[1:]
     )  # a process sleeps 1.2 s; others use the machine
     assert (
         0.3 * GB < stages[2].peak < 0.5 * GB and stages[1].peak < 0.1 * GB
