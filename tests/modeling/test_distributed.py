@@ -7,8 +7,9 @@ import json
 import multiprocessing
 import random
 import signal
-import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,6 @@ from launching import (
     launched,
     outcome,
     same,
-    wait_for,
     weights,
 )
 from peft import PeftModel
@@ -94,7 +94,8 @@ def stage_jobs(stage: Path) -> list[dict]:
 def two(tmp_path_factory, stage) -> tuple[Path, str]:
     """(folder, what was printed): trained by two processes with ddp.yaml; one job was killed before, after a checkpoint."""
     folder = tmp_path_factory.mktemp("two")
-    kill_after_a_checkpoint(launched("ddp", [{"name": "killed", **LONGER}], folder), folder / "killed")
+    waits = {"name": "killed", **LONGER, "at_a_checkpoint": {"what": "wait"}}
+    kill_after_a_checkpoint(launched("ddp", [waits], folder), folder / "killed")
     jobs = [
         {"name": "plain"},
         {"name": "steps", "settings": {"gradient_accumulation_steps": 2}},
@@ -188,7 +189,7 @@ def sharded(tmp_path_factory) -> Path:
     """Trained by two processes with fsdp.yaml, which each hold half of every weight; one was stopped before, at a checkpoint."""
     folder = tmp_path_factory.mktemp("fsdp")
     jobs = [
-        {"name": "plain", "fsdp": True, "stopped": True},
+        {"name": "plain", "fsdp": True, "at_a_checkpoint": {"what": "stop"}},
         {"name": "plain", "fsdp": True},
         {"name": "lora", "fsdp": True, "lora": True},
         {"name": "bf16", "fsdp": True, "settings": {"bf16": True, "gradient_checkpointing": True}},
@@ -226,32 +227,26 @@ def test_fsdp_computes_in_bf16_and_keeps_float32(one, sharded):
 
 
 def test_a_run_killed_at_any_moment_ends_in_the_same_bits(tmp_path):
-    """SIGKILL at random moments, with dropout: also the generators' states are resumed, within an epoch and between two."""
+    """Killed at random moments, with dropout: also the generators' states are resumed, within an epoch and between two."""
     job = {"architecture": {}, "settings": {"num_train_epochs": 12}, "longest_part": 3}
     context = multiprocessing.get_context("forkserver")  # children of a process that has imported everything
     context.set_forkserver_preload(["training_jobs"])
 
-    def start(name: str) -> multiprocessing.process.BaseProcess:
-        process = context.Process(target=run_job, args=({"name": name, **job}, tmp_path))
+    def start(name: str, end: Mapping[str, Any]) -> multiprocessing.process.BaseProcess:
+        process = context.Process(target=run_job, args=({"name": name, **job, **end}, tmp_path))
         process.start()
         return process
 
-    whole = start("whole")
-    wait_for((tmp_path / "whole.ckpt").exists, whole)
-    began = time.perf_counter()
-    whole.join()
-    duration = time.perf_counter() - began
+    start("whole", {}).join()
     draws, kills, resumable = random.Random(0), 0, 0
     while not (tmp_path / "killed.json").exists():
-        process = start("killed")
-        wait_for((tmp_path / "killed.ckpt").exists, process)
-        process.join(draws.uniform(0.1, 0.3) * duration if kills < 4 else None)
-        if process.is_alive():
-            process.kill()
-            process.join()
-            kills += process.exitcode == -signal.SIGKILL
-            resumable += any(tmp_path.glob("killed.ckpt/checkpoint-*/whole"))
-    assert kills >= 2 and resumable
+        dies = {"what": "die", "count": draws.randint(0, 4), "seconds": draws.uniform(0.001, 0.2)}
+        process = start("killed", {"at_a_checkpoint": dies} if kills < 4 else {})
+        process.join()
+        assert process.exitcode == (-signal.SIGPROF if kills < 4 else 0)
+        kills += process.exitcode == -signal.SIGPROF
+        resumable += any(tmp_path.glob("killed.ckpt/checkpoint-*/whole"))
+    assert kills == 4 and resumable
     ended, expected = outcome(tmp_path, "killed"), outcome(tmp_path, "whole")
     assert ended["resumed_at"] > 0 == expected["resumed_at"]
     assert ended["losses"] == expected["losses"] and ended["loss"] == expected["loss"]

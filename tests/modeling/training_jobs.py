@@ -1,12 +1,14 @@
 """Trainings for the tests, run here or by `accelerate launch tests/modeling/training_jobs.py JOBS FOLDER`: one import for many.
 
-A job is {name, settings: changes to SETTINGS, architecture, lora, dtype, fsdp, longest_part, stopped}; it leaves FOLDER/NAME with
-the model and FOLDER/NAME.json, or, stopped, its first checkpoint alone. Or it is {stage, arguments}.
+A job is {name, settings: changes to SETTINGS, architecture, lora, dtype, fsdp, longest_part, at_a_checkpoint}; it leaves
+FOLDER/NAME with the model and FOLDER/NAME.json, or, where something happens at a checkpoint, checkpoints alone: it is stopped,
+it waits to be killed, or it dies as by SIGKILL. Or it is {stage, arguments}.
 """
 
 import contextlib
 import io
 import json
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -65,9 +67,32 @@ class Stopped(Exception):
     """A training ended at its first checkpoint."""
 
 
-class StopAtACheckpoint(TrainerCallback):
+class AtACheckpoint(TrainerCallback):
+    """What happens to a training once it has begun (count 0) or has written so many checkpoints.
+
+    A training's own progress decides and no clock, so that a machine that stalls kills it neither too early nor too late.
+    """
+
+    def __init__(self, what: str, count: int = 1, seconds: float = 0.0):
+        """what: "stop", "wait" or "die"; seconds: of the processor's time, after which it dies."""
+        self.what, self.count, self.seconds = what, count, seconds
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if self.count == 0:
+            self.happens()
+
     def on_save(self, args, state, control, **kwargs):
-        raise Stopped
+        self.count -= 1
+        if self.count == 0:
+            self.happens()
+
+    def happens(self) -> None:
+        if self.what == "stop":
+            raise Stopped
+        if self.what == "wait":
+            time.sleep(3600)
+        # Nobody handles SIGPROF: like SIGKILL, it ends the process where it is.
+        signal.setitimer(signal.ITIMER_PROF, self.seconds)
 
 
 def run_job(job: Mapping[str, Any], folder: Path) -> None:
@@ -85,8 +110,9 @@ def run_job(job: Mapping[str, Any], folder: Path) -> None:
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs)
             trainers.append(self)
-            if job.get("stopped"):
-                self.add_callback(StopAtACheckpoint())  # behind the one that marks the checkpoint as whole
+            if "at_a_checkpoint" in job:
+                # behind the one that marks the checkpoint as whole
+                self.add_callback(AtACheckpoint(**job["at_a_checkpoint"]))
 
     with (
         fsdp_on_cpus() if job.get("fsdp") else contextlib.nullcontext(),
