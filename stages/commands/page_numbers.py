@@ -33,8 +33,10 @@ def read_results(root: Path) -> Results:
         UserError: there are no summaries.
     """
     params = read_yaml(root / "params.yaml")
-    # Of what the study and `real` list: DVC leaves the summaries of a model or seed that they listed once.
-    runs = {f"{model}-{seed}" for model, seed, _ in summary_items(params["study"])}
+    # Of what the study and `real` list: DVC leaves the summaries of a model or seed that they listed once. Without finetunings
+    # that were repeated with another seed (study.repeats): the pages say that their numbers are of one run.
+    study = params["study"]
+    runs = {f"{model}-{seed}" for model, seed, _ in summary_items(study) if seed in study["seeds"]}
     tiny = [
         pd.read_csv(path)
         for path in sorted((root / "results/summary").glob("*/fmra.csv"))

@@ -55,11 +55,9 @@ BENCH = {  # row -> (experiment, quantity, unit) in results/bench
 
 
 def results_table(results: Results) -> str:
-    """Top-5 accuracy on headline: models by schemes, the paper's value of the same family's big model in brackets."""
+    """Top-5 accuracy on headline: models by schemes, the value of the paper's big model of the nearest family in brackets."""
     study, section = results.params["study"], results.params["render_figures"]
-    tiny = results.tiny[
-        results.tiny["model"].isin(study["models"]) & results.tiny["seed"].isin(study["seeds"])
-    ]
+    tiny = known(results)
     order = {name: place for place, name in enumerate([*results.params.get("real", {}), *study["models"]])}
     lines = [f"| model | {' | '.join(f'`{name}`' for name in SHOWN)} |", f"| --- |{' --- |' * len(SHOWN)}"]
     for kind, rows in (("pretrained", results.real), ("tiny", tiny)):

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from stages.analysis.claims import Claim
+from stages.analysis.metrics import SECOND
 from stages.analysis.verdicts import ALL, FAILS, HOLDS, LEFT_OUT, NOT_SHOWN, UNDECIDED, VERDICTS, cross_table
 from stages.plotting.results import published_of
 from stages.reporting.phrases import METRIC_WORDS, estimate, labels, number
@@ -19,7 +20,7 @@ MARKDOWN_NOTE = (
     "are; the estimate and 95 % interval of the first part that decides it. Over runs, the interval is that of the mean over runs, "
     "and the brackets say in how many runs the claim by itself holds, in how many it fails, and how many runs there are. Then the "
     "verdict on top-5 accuracy, and, where the paper has the same comparison on the same prompt, both on top-5 accuracy: this "
-    "model and the big one of its family. An empty cell: not measured."
+    "model and the paper's big one of the nearest family. An empty cell: not measured."
 )
 SIGNS = {
     HOLDS: "✓",
@@ -51,8 +52,17 @@ def cell(row: Mapping[Hashable, Any]) -> dict[str, str]:
     }
 
 
+def speaking(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Without the parts that are left out, which decide nothing, where other parts of the claim's verdict speak."""
+    left_out = verdicts["verdict"] == LEFT_OUT
+    verdict = [verdicts["claim"], verdicts["model"], verdicts["seed"], verdicts["metric"].isin(SECOND)]
+    others = (~left_out & (verdicts["prompt"] != ALL)).groupby(verdict).transform("any")
+    return verdicts[~(left_out & others)]
+
+
 def whole_cells(verdicts: pd.DataFrame) -> pd.DataFrame:
     """The claims' verdicts, each with the numbers of the part that decided it, and how many parts there are and hold.
+    Where all parts are left out, none decided, and there are no numbers.
 
     The paper published top-5 accuracies only: its value of the same comparison and prompt stands beside ours by that metric
     (columns published, top5), whatever metric decided.
@@ -60,7 +70,8 @@ def whole_cells(verdicts: pd.DataFrame) -> pd.DataFrame:
     if verdicts.empty:  # the study has no claim's setups: facts of one's own alone
         return verdicts
     # It picks single values out of hundreds of small groups, which is slow on columns of many types.
-    whole = cross_table(verdicts.astype(object))
+    whole = cross_table(speaking(verdicts).astype(object))
+    whole.loc[whole["parts"] == 0, ["part", "prompt", "metric", "n", "estimate", "low", "high"]] = np.nan
     keys = ["claim", "model", "seed", "comparison", "prompt"]
     known = verdicts.dropna(subset="published").drop_duplicates(keys)
     whole = whole.drop(columns=["comparison", "published"]).rename(columns={"part": "comparison"})

@@ -45,7 +45,7 @@ class Found(NamedTuple):
         prompts: Sequence[str] = QUESTIONS,
         models: Sequence[str] | None = None,
     ) -> pd.Series:
-        """The estimates of a scheme over models, seeds, setups and prompts.
+        """The estimates of a scheme in the study's own run, by model, seed, setup and prompt.
 
         Raises:
             NotMeasuredError: there is none.
@@ -55,8 +55,11 @@ class Found(NamedTuple):
             (table["scheme"] == scheme) & (table["experiment"] == experiment) & (table["metric"] == metric)
         )
         wanted &= table["setup"].isin(setups) & table["prompt"].isin(prompts) & (table["direction"] == "ab")
-        wanted &= table["model"].isin(models or self.study["models"])
-        found = table.loc[wanted, "estimate"]
+        # A finetuning that was repeated with another seed is no run of the whole study.
+        wanted &= table["model"].isin(models or self.study["models"]) & table["seed"].isin(
+            self.study["seeds"]
+        )
+        found = table[wanted].set_index(["model", "seed", "setup", "prompt"])["estimate"]
         found = found[np.isfinite(found)]
         if found.empty:
             raise NotMeasuredError
@@ -162,7 +165,7 @@ def balance(found: Found) -> str:
     balances = "; ".join(f"{listed(words)}, {told}" for told, words in said.items())
     return (
         "**Which pathway recovers more.** The stronger one, by a paired difference of log-probabilities that leaves out 0 on both "
-        f"questions: {balances} "
+        f"questions, over runs where there are several: {balances} "
         f"({found.told('C5', 'K10', 'K17', 'K24')}). Why families differ is not shown."
     )
 
@@ -181,17 +184,14 @@ def at_last_token(found: Found) -> str:
 
 def task_attention(found: Found) -> str:
     said = []
-    for claim, metric, words in (("C11", LOGPROB, "log-probability"), ("K36", LOGITS, "logit difference")):
-        rows = found.verdicts[(found.verdicts["claim"] == claim) & (found.verdicts["metric"] == metric)]
-        rows = rows[
-            rows["comparison"].str.startswith("r(FE ATTN)") & rows["model"].isin(found.study["models"])
-        ]
-        if rows.empty:
-            raise NotMeasuredError
-        said.append(f"{ranged(rows['estimate'])} of the {words}")
+    for metric, words in ((LOGPROB, "log-probability"), (LOGITS, "logit difference")):
+        with_it, without = (
+            found.values(name, "hybrid", setups=["hybrid"], metric=metric) for name in ("FE ATTN", "NO FE")
+        )
+        said.append(f"{ranged(with_it - without)} of the {words}")
     return (
         "**Attention of the task model at FE.** Added to the relation model's O and FFN at LT, it recovers "
-        f"{' and '.join(said)} more, by the numbers behind the verdicts ({found.told('C11', 'K36')})."
+        f"{' and '.join(said)} more ({found.told('C11', 'K36')})."
     )
 
 

@@ -43,14 +43,22 @@ def test_a_page_says_what_the_results_say(page, results):
     assert filled(page.name, text, values(), results) == text
 
 
-def test_what_the_study_lists_no_more_is_not_counted_and_what_it_has_not_is_not_yet_measured(
-    tmp_path, results
-):
+@pytest.mark.parametrize("seed", [1, 7], ids=["repeated with another seed", "listed no more"])
+def test_the_numbers_are_of_the_studys_own_run(seed, tmp_path, results):
     copied(tmp_path)
-    shutil.copytree(tmp_path / "results/summary/tiny-gpt2-0", tmp_path / "results/summary/tiny-gpt2-7")
-    rows = pd.read_csv(tmp_path / "results/summary/tiny-gpt2-7/fmra.csv").assign(estimate=-9.0)
-    rows.to_csv(tmp_path / "results/summary/tiny-gpt2-7/fmra.csv", index=False)
+    shutil.copytree(
+        tmp_path / "results/summary/tiny-gpt2-0",
+        tmp_path / f"results/summary/tiny-gpt2-{seed}",
+        dirs_exist_ok=True,
+    )
+    rows = pd.read_csv(tmp_path / f"results/summary/tiny-gpt2-{seed}/fmra.csv")
+    rows = rows.assign(estimate=-9.0, seed=seed)
+    rows.to_csv(tmp_path / f"results/summary/tiny-gpt2-{seed}/fmra.csv", index=False)
     assert values()["r_both"](read_results(tmp_path)) == values()["r_both"](results)
+
+
+def test_what_the_study_has_not_is_not_yet_measured(tmp_path):
+    copied(tmp_path)
     for table in (tmp_path / "results/summary").glob("*/hybrid.csv"):
         table.unlink()
     here = read_results(tmp_path)

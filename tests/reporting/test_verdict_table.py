@@ -50,6 +50,31 @@ def test_a_cell_has_the_numbers_of_the_part_that_decided(table):
     assert cell["top5_verdict"] == "fails"
 
 
+def test_a_part_that_is_left_out_decides_nothing():
+    """C1 is undecided by its second part; of C2 no part speaks, so that no number stands beside the verdict."""
+    rows = (
+        ("C1", "m", 0, "fmra", "headline", Q, LOGPROB, 120, 0.11, 0.1, 0.12, 0.9, NO, NO, "left out", NO),
+        ("C1", "m", 0, "fmra", "qa", Q, LOGPROB, 120, 0.9, 0.85, 0.95, 0.9, NO, NO, "undecided", NO),
+        ("C1", "m", 0, "fmra", "long", Q, LOGPROB, 120, 0.8, 0.75, 0.89, 0.9, NO, 0.06, "fails", NO),
+        ("C1", "m", 0, "fmra", "all", "all of it", NO, 120, NO, NO, NO, NO, NO, NO, "undecided", NO),
+        ("C2", "m", 0, "fmra", "qa", Q, LOGPROB, 120, 0.5, 0.4, 0.6, 0.1, NO, NO, "left out", NO),
+        ("C2", "m", 0, "fmra", "qa", Q, TOP5, 120, 0.7, 0.6, 0.8, 0.1, NO, NO, "undecided", NO),
+        ("C2", "m", 0, "fmra", "all", "all of it", NO, 120, NO, NO, NO, NO, NO, NO, "undecided", "undecided"),
+        ("C3", "m", 0, "fmra", "qa", Q, LOGPROB, 120, 0.5, 0.4, 0.6, 0.1, NO, NO, "left out", NO),
+        ("C3", "m", 0, "fmra", "long", Q, LOGPROB, 120, 0.8, 0.75, 0.89, 0.9, NO, 0.06, "fails", NO),
+        ("C3", "m", 0, "fmra", "all", "all of it", NO, 120, NO, NO, NO, NO, NO, NO, "undecided", NO),
+    )
+    cells = {row["claim"]: row["cells"].get("m") for row in verdict_table(verdicts(*rows), CLAIMS)["rows"]}
+    assert (cells["C1"]["estimate"], cells["C1"]["prompt"]) == ("0.90 [0.85, 0.95]", "qa")
+    assert (cells["C2"]["parts"], cells["C2"]["verdict"], cells["C2"]["top5_verdict"]) == (
+        "0",
+        "undecided",
+        "undecided",
+    )
+    assert not any(cells["C2"][name] for name in ("estimate", "n", "prompt", "comparison", "measure"))
+    assert (cells["C3"]["estimate"], cells["C3"]["parts"]) == ("0.80 [0.75, 0.89]", "1")
+
+
 def test_the_papers_value_is_that_of_the_same_comparison_and_prompt(table):
     assert table["rows"][0]["cells"]["tiny-gpt2"]["published"] == "0.81"
     assert table["rows"][0]["cells"]["tiny-gpt2"]["top5"] == "0.99"

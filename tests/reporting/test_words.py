@@ -8,7 +8,16 @@ from made_up_study import REPOSITORY, STUDY, made_up_summary, made_up_verdicts
 
 from stages.analysis.claims import read_claims, side_by_side
 from stages.reporting.tables import verdict_table
-from stages.reporting.words import WRITERS, Found, balance, both_and_the_rest, findings, ranged, words
+from stages.reporting.words import (
+    WRITERS,
+    Found,
+    balance,
+    both_and_the_rest,
+    findings,
+    ranged,
+    task_attention,
+    words,
+)
 from stages.study.items import summary_items
 from stages.study.params import read_yaml
 from stages.write_report import of_real
@@ -47,6 +56,36 @@ def test_the_ends_of_a_range_are_those_of_all_models_and_prompts(found):
     assert "to 1.23 of the log-probability" in told and "at most 7.50 and" in told
     assert (
         ranged(pd.Series([0.999, 1.001])) == "1.00" and ranged(pd.Series([0.5, -0.1, 0.2])) == "-0.10 to 0.50"
+    )
+
+
+def test_a_finetuning_repeated_with_another_seed_is_no_run_of_the_study(found):
+    table = found.summaries
+    again = table[(table["model"] == "tiny-gpt2") & (table["setup"] == "fmra")].assign(seed=1, estimate=7.0)
+    every = found._replace(summaries=pd.concat([table[table["seed"] == 0], again]))
+    assert both_and_the_rest(every) == both_and_the_rest(found)
+
+
+def test_what_the_task_model_adds_is_paired_by_model_and_question(found):
+    """Of the run that the numbers are said to be of, whatever the verdicts are of."""
+    places = [
+        ("tiny-gpt2", "headline"),
+        ("tiny-gpt2", "qa"),
+        ("tiny-llama", "headline"),
+        ("tiny-llama", "qa"),
+    ]
+    of_hybrid = {"experiment": "hybrid", "setup": "hybrid", "seed": 0, "direction": "ab"}
+    rows = [
+        of_hybrid | {"metric": metric, "scheme": scheme, "model": model, "prompt": prompt}
+        | {"estimate": place + (scheme == "FE ATTN") * (place + 1) / 10}
+        for metric in ("recovered_logprob", "recovered_logit_difference")
+        for scheme, order in (("FE ATTN", 1), ("NO FE", -1))
+        for place, (model, prompt) in [*enumerate(places)][::order]
+    ]  # fmt: skip
+    told = task_attention(found._replace(summaries=pd.DataFrame(rows)))
+    assert (
+        "it recovers 0.10 to 0.40 of the log-probability and 0.10 to 0.40 of the logit difference more"
+        in told
     )
 
 
