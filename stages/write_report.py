@@ -158,7 +158,8 @@ def of_real(
     if not all(found):
         return None
     summary, judged = (pd.concat(tables, ignore_index=True) for tables in found)
-    study = {**tiny.study, "models": [model], "new_form": {**tiny.study["new_form"], "models": []}}
+    of_model = {"models": [model], "seeds": [*summary["seed"].unique()]}
+    study = {**tiny.study, **of_model, "new_form": {**tiny.study["new_form"], "models": []}}
     return Found(summary, judged, tiny.table, study, tiny.published)
 
 

@@ -62,7 +62,7 @@ def estimates(
     experiment: str = "positions",
     metric: str = "recovered_logprob",
 ) -> pd.Series:
-    """The estimates of one scheme, over models, seeds and prompts."""
+    """The estimates of one scheme, by model, seed and prompt."""
     rows = frame[
         (frame["scheme"] == scheme)
         & (frame["experiment"] == experiment)
@@ -70,7 +70,8 @@ def estimates(
         & (frame["direction"] == "ab")
         & frame["prompt"].isin(prompts)
     ]
-    return rows.loc[rows["model"].isin(models) if models is not None else slice(None), "estimate"]
+    rows = rows[rows["model"].isin(models)] if models is not None else rows
+    return rows.set_index(["model", "seed", "prompt"])["estimate"]
 
 
 def spread(found: pd.Series) -> str:
@@ -117,7 +118,7 @@ def of_setup(
         files = sorted((results.root / "results/real/summary").glob(f"*/{setup}.csv"))
     frames = [pd.read_csv(file) for file in files if file.is_file()]
     frame = pd.concat(frames, ignore_index=True) if frames else results.tiny.iloc[:0]
-    return estimates(frame, scheme, experiment=experiment, metric=metric).reset_index(drop=True)
+    return estimates(frame, scheme, experiment=experiment, metric=metric)
 
 
 def task_attention(results: Results, real: bool = False) -> str:

@@ -55,7 +55,7 @@ BENCH = {  # row -> (experiment, quantity, unit) in results/bench
 
 
 def results_table(results: Results) -> str:
-    """Top-5 accuracy on headline: models by schemes, the value of the paper's big model of the nearest family in brackets."""
+    """Top-5 accuracy on headline: models by schemes, in brackets that of the paper's big model built most like it."""
     study, section = results.params["study"], results.params["render_figures"]
     tiny = known(results)
     order = {name: place for place, name in enumerate([*results.params.get("real", {}), *study["models"]])}

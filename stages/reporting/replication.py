@@ -17,9 +17,9 @@ from weightgraft.errors import UserError
 FILES = ("over_runs.csv", "coverage.csv")
 CAPTION = (
     "The same study trained again and again. Each small dot is one run, with a world, a pretrained model and a finetuning of its "
-    "own, and its interval over facts; the diamond is the mean over runs. All are of log-probability on the question headline; "
-    "what is grafted at LT is in the second half of the layers. Where the dots of a line are further apart than their intervals "
-    "are wide, training matters more than the choice of facts."
+    "own, and its interval over facts; the diamond is the mean over runs. All numbers are of log-probability on the question "
+    "headline. In the lines that begin with 'at LT', and in the last one, only the second half of the layers is grafted at LT. "
+    "Where the dots of a line are further apart than their intervals are wide, training matters more than the choice of facts."
 )
 SHOWN_REVERSALS = 12  # of the claims that reverse; how many there are is always said
 
@@ -121,7 +121,8 @@ def standing_sentences(runs: Runs) -> list[str]:
     more = f", and {len(turned) - SHOWN_REVERSALS} more" if len(turned) > SHOWN_REVERSALS else ""
     said = [
         f"Of {found['total']} verdicts, a claim in a model each, {found['same']} are alike in all runs taken one by one; in "
-        f"{found['other']} of these the verdict over runs is another, since a mean over runs has another interval. {len(turned)} "
+        f"{found['other']} of these the verdict over runs is another, since the mean over runs has an interval of its own, or "
+        f"since too few runs speak on one of the questions. {len(turned)} "
         f"reverse: they hold in one run and fail in another{f': {shown}{more}' if turned else ''}."
     ]
     spread = runs.over["spread"].dropna()

@@ -17,10 +17,11 @@ COMPONENTS = ("ATTN+O+FFN", "ATTN+FFN", "ATTN+O", "O+FFN", "FFN", "O", "O+FFN-UP
 RANGES = {"second_half": "second half of the layers", "last_quarter": "last quarter", "all": "all layers"}
 MARKDOWN_NOTE = (
     "A cell: the verdict, on log-probability and logits; how many of its parts hold, how many fail by themselves, how many there "
-    "are; the estimate and 95 % interval of the first part that decides it. Over runs, the interval is that of the mean over runs, "
+    "are; the estimate and 95 % interval of the first part that decides it, if any could be judged. Over runs, the "
+    "interval is that of the mean over runs, "
     "and the brackets say in how many runs the claim by itself holds, in how many it fails, and how many runs there are. Then the "
     "verdict on top-5 accuracy, and, where the paper has the same comparison on the same prompt, both on top-5 accuracy: this "
-    "model and the paper's big one of the nearest family. An empty cell: not measured."
+    "model and the paper's big one that is built most like it. An empty cell: not measured."
 )
 SIGNS = {
     HOLDS: "✓",
@@ -62,7 +63,7 @@ def speaking(verdicts: pd.DataFrame) -> pd.DataFrame:
 
 def whole_cells(verdicts: pd.DataFrame) -> pd.DataFrame:
     """The claims' verdicts, each with the numbers of the part that decided it, and how many parts there are and hold.
-    Where all parts are left out, none decided, and there are no numbers.
+    Where none of these parts speaks, none decided, and there are no numbers.
 
     The paper published top-5 accuracies only: its value of the same comparison and prompt stands beside ours by that metric
     (columns published, top5), whatever metric decided.
@@ -107,7 +108,9 @@ def verdict_table(verdicts: pd.DataFrame, claims: Mapping[str, Claim]) -> dict[s
                     for row in whole[whole["claim"] == name].to_dict("records")
                 },
                 "parts": [
-                    cell(row) | {"setup": row["setup"], "threshold": row["threshold"], "nested": nested(row)}
+                    cell(row)
+                    | {"setup": row["setup"], "threshold": row["threshold"], "nested": nested(row)}
+                    | {"runs": "" if pd.isna(runs := row.get("runs", np.nan)) else str(int(runs))}
                     for row in parts[parts["claim"] == name].to_dict("records")
                 ],
             }

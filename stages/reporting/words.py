@@ -150,6 +150,7 @@ def balance(found: Found) -> str:
     parts = found.verdicts[
         (found.verdicts["metric"] == LOGPROB) & found.verdicts["model"].isin(found.study["models"])
     ]
+    over_runs = "runs" in parts and bool(parts["runs"].notna().any())
     parts = parts.assign(label=labels(parts))
     said: dict[str, list[str]] = {}  # which pathway is the stronger one in which models -> by which balances
     for words, (claim, scheme) in BALANCES.items():
@@ -164,8 +165,8 @@ def balance(found: Found) -> str:
         said.setdefault(told, []).append(words)
     balances = "; ".join(f"{listed(words)}, {told}" for told, words in said.items())
     return (
-        "**Which pathway recovers more.** The stronger one, by a paired difference of log-probabilities that leaves out 0 on both "
-        f"questions, over runs where there are several: {balances} "
+        "**Which pathway recovers more.** The stronger one is that which a paired difference of log-probabilities"
+        f"{', over runs where there are several,' * over_runs} shows to be ahead on both questions: {balances} "
         f"({found.told('C5', 'K10', 'K17', 'K24')}). Why families differ is not shown."
     )
 
@@ -206,7 +207,7 @@ def new_form(found: Found) -> str:
         parts.append(f"{scheme} recovers {here} (instead of {there})")
     return (
         f"**A form of question that the base has never read.** In {listed(new)}, whose bases have never read a question like qa, "
-        f"{listed(parts)} of the log-probability. The numbers in brackets are those of {listed(known)}, whose bases were "
+        f"{listed(parts)} of the log-probability. The numbers in brackets are those of {listed(known)}, which were "
         "trained for fewer epochs, so the difference need not come from the form alone."
     )
 

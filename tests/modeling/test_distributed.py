@@ -238,15 +238,15 @@ def test_a_run_killed_at_any_moment_ends_in_the_same_bits(tmp_path):
         return process
 
     start("whole", {}).join()
-    draws, kills, resumable = random.Random(0), 0, 0
-    while not (tmp_path / "killed.json").exists():
-        dies = {"what": "die", "count": draws.randint(0, 4), "seconds": draws.uniform(0.001, 0.2)}
-        process = start("killed", {"at_a_checkpoint": dies} if kills < 4 else {})
+    draws, resumable = random.Random(0), 0
+    for count in (0, 3, 1, 4):  # checkpoints, and then a while
+        dies = {"what": "die", "count": count, "seconds": draws.uniform(0.001, 0.2)}
+        process = start("killed", {"at_a_checkpoint": dies})
         process.join()
-        assert process.exitcode == (-signal.SIGPROF if kills < 4 else 0)
-        kills += process.exitcode == -signal.SIGPROF
+        assert process.exitcode == -signal.SIGPROF and not (tmp_path / "killed.json").exists()
         resumable += any(tmp_path.glob("killed.ckpt/checkpoint-*/whole"))
-    assert kills == 4 and resumable
+    assert resumable >= 3
+    start("killed", {}).join()
     ended, expected = outcome(tmp_path, "killed"), outcome(tmp_path, "whole")
     assert ended["resumed_at"] > 0 == expected["resumed_at"]
     assert ended["losses"] == expected["losses"] and ended["loss"] == expected["loss"]

@@ -70,7 +70,7 @@ class Stopped(Exception):
 class AtACheckpoint(TrainerCallback):
     """What happens to a training once it has begun (count 0) or has written so many checkpoints.
 
-    A training's own progress decides and no clock, so that a machine that stalls kills it neither too early nor too late.
+    A training's own progress decides, so that a machine that stalls kills it neither too early nor too late.
     """
 
     def __init__(self, what: str, count: int = 1, seconds: float = 0.0):
@@ -89,10 +89,10 @@ class AtACheckpoint(TrainerCallback):
     def happens(self) -> None:
         if self.what == "stop":
             raise Stopped
-        if self.what == "wait":
+        elif self.what == "wait":
             time.sleep(3600)
-        # Nobody handles SIGPROF: like SIGKILL, it ends the process where it is.
-        signal.setitimer(signal.ITIMER_PROF, self.seconds)
+        else:  # nobody handles SIGPROF: like SIGKILL, it ends the process where it is
+            signal.setitimer(signal.ITIMER_PROF, self.seconds)
 
 
 def run_job(job: Mapping[str, Any], folder: Path) -> None:

@@ -40,6 +40,7 @@ def with_runs(study_folder, over):
     folder = study_folder / "runs"
     table = over.copy()
     table.loc[(table["claim"] == "C1") & (table["prompt"] == "all"), ["held", "failed"]] = 2, 1
+    table.loc[(table["claim"] == "C2") & (table["prompt"] != "all"), "verdict"] = "left out"
     table.to_csv(folder / "over_runs.csv", index=False)
     shares = {
         "runs": [3],
@@ -73,6 +74,10 @@ def test_the_matrix_has_the_signs_over_runs_and_the_numbers_those_of_the_single_
         assert single[claim] in re.sub(r"\s+", " ", inside)
     told = re.sub(r"\s+", " ", re.sub("<[^>]*>", "", text))
     assert "of 3 runs the claim holds in 2 and fails in 1" in told and "nested bootstrap [0.12, 0.25]" in told
+    assert "None of its parts on log-probability or logits could be judged here" in told
+    assert re.search(r"n = \d+ in each of 3 runs; nested", told) and re.search(
+        r"n = \d+ facts in each run", told
+    )
     assert "C1 in tiny-llama (holds in 2, fails in 1 of 3 runs)" in told and ".951" in told and ".861" in told
 
 

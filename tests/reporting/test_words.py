@@ -126,6 +126,8 @@ def test_a_model_leans_on_a_pathway_only_where_both_prompts_say_so(found):
         for prompt, low in zip(("headline", "qa"), lows, strict=True)
     ]
     told = balance(found._replace(verdicts=pd.DataFrame(parts)))
+    assert "over runs" not in told
+    assert "over runs" in balance(found._replace(verdicts=pd.DataFrame(parts).assign(runs=8)))
     balances = "as grafted, with PRE's unembedding for all, with SFT's and by layers only"
     assert f"{balances}, LT in tiny-gpt2, FE in tiny-llama, neither in tiny-gemma" in told
 
@@ -163,6 +165,7 @@ def test_only_what_was_measured_in_a_model_is_told_of_it(found):
         "models": ["mine"],
         "rows": [{**row, "cells": held} for row in found.table["rows"]],
     }
+    summaries = summaries.assign(seed=3)  # its own, not the tiny study's
     mine = of_real(found._replace(table=table), "mine", [summaries], [verdicts])
     assert mine is not None and mine.study["models"] == ["mine"]
     told = dict(findings(mine))["Gentle finetuning and LoRA"]
