@@ -127,9 +127,9 @@ def task_attention(results: Results, real: bool = False) -> str:
     return spread(with_it - without)
 
 
-def name_unseen(results: Results, real: bool = False) -> str:
-    """The logit difference that FE recovers where attention from LT to FE is cut in all layers."""
-    return spread(of_setup(results, "knock_out", "knock_out", "FE | cut all", real, LOGITS))
+def name_unseen(results: Results, real: bool = False, metric: str = LOGITS) -> str:
+    """What FE recovers where attention from LT to FE is cut in all layers."""
+    return spread(of_setup(results, "knock_out", "knock_out", "FE | cut all", real, metric))
 
 
 def run_time(results: Results, of: str, table: str = "run_time.csv") -> str:

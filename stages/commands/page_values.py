@@ -269,6 +269,7 @@ def values() -> dict[str, Callable[[Results], str]]:
         "r_task_attention": task_attention,
         "real_r_task_attention": lambda results: task_attention(results, real=True),
         "r_name_unseen": name_unseen,
+        "r_cut": lambda results: name_unseen(results, metric="recovered_logprob"),
         "real_r_name_unseen": lambda results: name_unseen(results, real=True),
         "r_late_patch": lambda results: spread(of_setup(results, "patching", "patching", "patch LT[late]")),
         "r_pretraining_both": lambda results: spread(

@@ -98,6 +98,7 @@ SAID = [
     ("N1", ["smollm2-135m"], "fails"),
     ("N2", ["smollm2-135m"], "undecided"),
     ("N2", ["tiny-gpt2", "tiny-pythia", "tiny-llama", "tiny-gemma"], "holds"),
+    ("N2", ["tiny-gpt2-new"], "fails"),
     ("W1", ["tiny-gpt2", "tiny-pythia", "tiny-gemma"], "holds"),
     ("W1", ["tiny-llama", "smollm2-135m"], "undecided"),
     ("K3", ["tiny-gpt2"], "fails"),
