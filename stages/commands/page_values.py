@@ -40,7 +40,7 @@ from weightgraft.engine.families import FAMILIES
 
 SHOWN = {name: name for name in ("PRE", "SFT", "FE", "LT", "FE+LT", "(FE+LT)^C")}
 REST_SFT = "(FE+LT)^C | SFT unembed"
-EACH = "ms per prompt and scheme"
+EACH, RATIO = "ms per prompt and scheme", "packed / whole_rows"
 BENCH = {  # row -> (experiment, quantity, unit) in results/bench
     f"token by token, with a copy of the model for every token: {EACH}": ("eight position schemes", "token_by_token", EACH),
     f"one pass for each scheme: {EACH}": ("eight position schemes", "masked", EACH),
@@ -49,6 +49,10 @@ BENCH = {  # row -> (experiment, quantity, unit) in results/bench
         "eight position schemes", "token_by_token / packed", "times"),
     "how many times the engine takes a plain forward pass of one model over the same rows": (
         "eight position schemes", "packed / plain", "times"),
+    "time for a map of single cells, as a share of what an engine takes whose rows are the same in all layers": (
+        "single cells", RATIO, "times"),
+    "the same for the grid of components and layers at the last token (E3)": ("grid of E3", RATIO, "times"),
+    "the same for a map of heads": ("heads", RATIO, "times"),
     "memory of a rank-16 LoRA donor on every linear layer, beside the recipient's own": (
         "memory", "rank-16 LoRA donor on every linear layer", "% of the recipient"),
 }  # fmt: skip
