@@ -40,7 +40,8 @@ def with_runs(study_folder, over):
     folder = study_folder / "runs"
     table = over.copy()
     table.loc[(table["claim"] == "C1") & (table["prompt"] == "all"), ["held", "failed"]] = 2, 1
-    table.loc[(table["claim"] == "C2") & (table["prompt"] != "all"), "verdict"] = "left out"
+    left_out = (table["claim"] == "C2") & (table["prompt"] != "all")
+    table.loc[left_out, ["verdict", "runs"]] = "left out", 0
     table.to_csv(folder / "over_runs.csv", index=False)
     shares = {
         "runs": [3],
@@ -75,6 +76,7 @@ def test_the_matrix_has_the_signs_over_runs_and_the_numbers_those_of_the_single_
     told = re.sub(r"\s+", " ", re.sub("<[^>]*>", "", text))
     assert "of 3 runs the claim holds in 2 and fails in 1" in told and "nested bootstrap [0.12, 0.25]" in told
     assert "None of its parts on log-probability or logits could be judged here" in told
+    assert "judged in no run" in told and "of 0 runs" not in told
     assert re.search(r"n = \d+ in each of 3 runs; nested", told) and re.search(
         r"n = \d+ facts in each run", told
     )
